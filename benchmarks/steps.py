@@ -1,0 +1,123 @@
+"""The steps of a sandbox's life, and the functions whose calls they are timed by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_isolate.sandbox import _libc  # noqa: PLC2701  # this project's own
+from pytest_isolate.sandbox import entry
+from pytest_isolate.sandbox import init
+from pytest_isolate.sandbox import mounts
+from pytest_isolate.sandbox import network
+from pytest_isolate.sandbox import privileges
+from pytest_isolate.sandbox import supervisor
+from pytest_isolate.sandbox.cgroups import Cgroups
+from pytest_isolate.sandbox.keeper import Keeper
+from pytest_isolate.sandbox.pool import Lease
+from pytest_isolate.sandbox.pool import Pool
+from stopwatch import Track
+from stopwatch import time_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from collections.abc import Sequence
+
+
+class Tracks:
+    """The stopwatches. They must be in place before the keeper is forked."""
+
+    def __init__(self) -> None:
+        pid, cgroup = _libc.CLONE_NEWPID, _libc.CLONE_NEWCGROUP
+        # Parent and test process.
+        self.bare_fork = Track()
+        self.life = Track()
+        self.order = time_calls(Pool, "prepare")
+        self.lease = time_calls(Pool, "lease")
+        self.spawn = time_calls(supervisor, "_spawn")
+        self.fork = time_calls(supervisor, "_fork")
+        self.join = time_calls(entry, "join")
+        self.setns = time_calls(_libc, "setns", lambda _, flags: flags != pid)
+        self.cgroup_ns = time_calls(_libc, "unshare", lambda flags: flags == cgroup)
+        self.settle = time_calls(entry, "settle")
+        self.cover = time_calls(entry, "cover_descriptors")
+        self.drop = time_calls(privileges, "drop")
+        self.confined = Track()
+        self.main = Track()
+        self.wait = time_calls(supervisor._Process, "wait")  # noqa: SLF001  # this project's own
+        self.evidence = time_calls(Lease, "evidence")
+        self.retire = time_calls(Lease, "retire")
+        # Keeper.
+        self.prepare = time_calls(Keeper, "_prepare")
+        self.create = time_calls(Cgroups, "create")
+        self.hand_over = time_calls(Keeper, "_hand_over")
+        self.dismiss = time_calls(Keeper, "_retire")
+        self.bury = time_calls(Keeper, "_bury")
+        self.forget = time_calls(Keeper, "_forget")
+        # Builder and init.
+        self.close = time_calls(init, "_keep_only")
+        self.lay_out = time_calls(init, "_lay_out")
+        self.unshare = time_calls(_libc, "unshare", lambda flags: bool(flags & pid))
+        self.enter_root = time_calls(init, "_enter_root")
+        self.inner = time_calls(mounts, "execute", lambda *_, userns: userns)
+        self.loopback = time_calls(network, "loopback_up")
+
+    def clear(self) -> None:
+        """Forget what was noted."""
+        for track in vars(self).values():
+            track.clear()
+
+    def steps(self) -> Iterator[tuple[str, list[float]]]:
+        """Yield the steps of a life in order, and how long each took, in milliseconds."""
+        yield "bare fork + wait of this process", _lengths(self.bare_fork)
+        yield "life of a test, lease to retired", _lengths(self.life)
+        yield "  wait for a ready sandbox", _lengths(self.lease)
+        yield "  spawn", _lengths(self.spawn)
+        yield "    fork", _lengths(self.fork)
+        yield "  spawned to the child's first step", _between(self.spawn.ends, self.join.starts)
+        yield "  child: join", _lengths(self.join)
+        yield "    cgroups", _between(self.join.starts, self.setns.starts)
+        yield "    namespaces", _lengths(self.setns)
+        yield "    cgroup namespace", _lengths(self.cgroup_ns)
+        yield "  child: settle", _lengths(self.settle)
+        yield "    cover descriptors", _lengths(self.cover)
+        yield "    drop capabilities", _lengths(self.drop)
+        yield "  settled to Confined in the parent", _between(
+            self.settle.ends, self.confined.starts
+        )
+        yield "  settled to main in the child", _between(self.settle.ends, self.main.starts)
+        yield "  main's end to reaped", _between(self.main.ends, self.wait.ends)
+        yield "    of it in wait4", _lengths(self.wait)
+        yield "  evidence", _lengths(self.evidence)
+        yield "  retire", _lengths(self.retire)
+        yield "keeper: ordered to handed over", _between(self.order.starts, self.hand_over.ends)
+        yield "  order to the keeper's hands", _between(self.order.starts, self.prepare.starts)
+        yield "  prepare", _lengths(self.prepare)
+        yield "    make cgroups", _lengths(self.create)
+        yield "  prepared to the builder's first step", _between(
+            self.prepare.ends, self.close.starts
+        )
+        yield "  builder: close descriptors", _lengths(self.close)
+        yield "  builder: mounts as root", _lengths(self.lay_out)
+        yield "  builder: unshare", _lengths(self.unshare)
+        yield "  id maps, fork of init", _between(self.unshare.ends, self.enter_root.starts)
+        yield "  init: enter root", _lengths(self.enter_root)
+        yield "    mounts inside", _lengths(self.inner)
+        yield "  init: loopback up", _lengths(self.loopback)
+        yield "  hand over", _lengths(self.hand_over)
+        yield "keeper: retired to forgotten", _between(self.retire.starts, self.forget.ends)
+        yield "  kill to dead", _between(self.dismiss.ends, self.bury.starts)
+        yield "  bury, cgroups removed", _lengths(self.bury)
+
+
+def _lengths(track: Track) -> list[float]:
+    return _between(track.starts, track.ends)
+
+
+def _between(first: Sequence[int], second: Sequence[int]) -> list[float]:
+    """Return the milliseconds from each of *first* to its fellow in *second*.
+
+    Nothing where they do not pair: what machine root does in the builder, others do in init.
+    """
+    if len(first) != len(second):
+        return []
+    return [(end - start) / 1e6 for start, end in zip(first, second, strict=True)]

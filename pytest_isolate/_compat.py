@@ -1,0 +1,296 @@
+"""The only importer of pytest's private modules, and of pluggy's and pytest's private attributes.
+
+Each function here is one thing that isolation needs and pytest has no public way for. All of them
+hold for pytest 8.4 to 9.2; what a plugin may be missing (`-p no:capture`) is asked for first.
+"""
+
+# ruff: noqa: SLF001  # private attributes are what this module is for
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from contextlib import contextmanager
+from contextlib import nullcontext
+from contextlib import suppress
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Final
+
+from _pytest._io import TerminalWriter
+from _pytest.capture import FDCaptureBase
+from _pytest.faulthandler import fault_handler_stderr_fd_key
+from _pytest.junitxml import xml_key
+from _pytest.logging import caplog_records_key
+from _pytest.runner import get_reraise_exceptions
+from _pytest.runner import runtestprotocol as runtestprotocol  # noqa: PLC0414  # for others
+from _pytest.skipping import evaluate_xfail_marks
+from _pytest.skipping import xfailed_key
+from _pytest.warnings import catch_warnings_for_item
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Collection
+    from collections.abc import Generator
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from _pytest.capture import CaptureManager
+    from _pytest.logging import LoggingPlugin
+
+#: Hooks of reporters. They are called for an isolated test in the parent, and only there.
+REPORTER_HOOKS: Final = (
+    "pytest_runtest_logstart",
+    "pytest_runtest_logreport",
+    "pytest_runtest_logfinish",
+    "pytest_warning_recorded",
+)
+#: How much of a dead test's output is kept, in bytes; the end matters most.
+OUTPUT_LIMIT: Final = 4 * 1024 * 1024
+
+# --- in the test process ---
+
+
+def disown(session: pytest.Session) -> None:
+    """Forget how to finalise what is set up by now: it is another process's.
+
+    Its values stay. What is set up from now on is finalised as ever.
+    """
+    stack = session._setupstate.stack
+    live = {
+        fixture
+        for finalizers, _ in stack.values()
+        for finalizer in finalizers
+        if (fixture := _finished_by(finalizer)) is not None
+    }
+    for finalizers, _ in stack.values():
+        finalizers.clear()
+    for fixture in live:
+        # The fixtures that depend on this one stay: they have to be made anew, in this process,
+        # if this one is, for another parameter.
+        heirs = [finalizer for finalizer in fixture._finalizers if _finished_by(finalizer)]
+        fixture._finalizers[:] = heirs
+
+
+def _finished_by(finalizer: Callable[[], object]) -> pytest.FixtureDef[Any] | None:
+    """Return the fixture that *finalizer* finishes: it is a partial of `FixtureDef.finish`."""
+    owner = getattr(getattr(finalizer, "func", None), "__self__", None)
+    return owner if isinstance(owner, pytest.FixtureDef) else None
+
+
+def mute_reporters(config: pytest.Config, *, but: Collection[object]) -> None:
+    """Take all plugins *but* these out of the hooks that the parent calls for this process.
+
+    The subset callers of `item.ihook` look the implementations up in the ones changed here.
+    """
+    for name in REPORTER_HOOKS:
+        caller = getattr(config.hook, name)
+        kept = [impl for impl in caller.get_hookimpls() if any(impl.plugin is one for one in but)]
+        caller._hookimpls[:] = kept
+
+
+def recording_warnings(item: pytest.Item) -> AbstractContextManager[None]:
+    """Return a context in which warnings go to `pytest_warning_recorded` at its end."""
+    if not item.config.pluginmanager.has_plugin("warnings"):
+        return nullcontext()
+    return catch_warnings_for_item(config=item.config, ihook=item.ihook, when="runtest", item=item)
+
+
+def render(longrepr: Any) -> str:  # noqa: ANN401  # anything with a toterminal
+    """Return *longrepr* with the terminal's escape sequences."""
+    file = io.StringIO()
+    writer = TerminalWriter(file)
+    writer.hasmarkup = True
+    longrepr.toterminal(writer)
+    return file.getvalue()
+
+
+# --- descriptors and streams ---
+
+
+def inherited_fds(config: pytest.Config) -> tuple[int, ...]:
+    """Return the descriptors of pytest's own that a test process has to keep, besides 0 to 2."""
+    streams: list[Any] = [getattr(_terminal(config), "_file", None)]
+    if (logging := _logging(config)) is not None:
+        streams.append(logging.log_file_handler.stream)
+    fds = [config.stash.get(fault_handler_stderr_fd_key, -1)]
+    for capture in _fd_captures(config):
+        fds.append(capture.targetfd_save)
+        streams.append(capture.tmpfile)
+    for stream in streams:
+        # A stream in memory has no descriptor, a closed one neither.
+        with suppress(AttributeError, OSError, ValueError):
+            fds.append(stream.fileno())
+    return tuple({fd for fd in fds if fd > 2})  # noqa: PLR2004  # the standard ones
+
+
+def flush_streams(config: pytest.Config) -> None:
+    """Write out what is buffered for standard output and error, and for the terminal."""
+    terminal = getattr(_terminal(config), "_file", None)
+    for stream in (terminal, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        # The test may have replaced, closed or broken any of them.
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()  # type: ignore[union-attr]  # suppressed
+
+
+def take_output(config: pytest.Config) -> tuple[str, str]:
+    """Return what has been captured and not been taken, and forget it; "" if in memory.
+
+    The files of `--capture=fd` are shared with the test process, so they have its last words.
+    """
+    texts = {capture.targetfd: _take(capture.tmpfile.fileno()) for capture in _fd_captures(config)}
+    return texts.get(1, ""), texts.get(2, "")
+
+
+def _take(fd: int) -> str:
+    size = os.fstat(fd).st_size
+    if not size:
+        return ""
+    start = max(0, size - OUTPUT_LIMIT)
+    text = os.pread(fd, size - start, start).decode(errors="backslashreplace")
+    os.ftruncate(fd, 0)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return f"[the first {start} bytes are left out]\n{text}" if start else text
+
+
+def _fd_captures(config: pytest.Config) -> Iterator[FDCaptureBase[Any]]:
+    manager = _capture_manager(config)
+    capturing = None if manager is None else manager._global_capturing
+    if capturing is not None:
+        for capture in (capturing.in_, capturing.out, capturing.err):
+            if isinstance(capture, FDCaptureBase):
+                yield capture
+
+
+def _capture_manager(config: pytest.Config) -> CaptureManager | None:
+    manager: CaptureManager | None = config.pluginmanager.get_plugin("capturemanager")
+    return manager
+
+
+def _terminal(config: pytest.Config) -> TerminalWriter | None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return None if reporter is None else reporter._tw
+
+
+def talks_live(config: pytest.Config) -> bool:
+    """Return whether tests write to the terminal while they run, in between the reports."""
+    option = config.option
+    return (
+        getattr(option, "capture", "no") in {"no", "tee-sys"}
+        or getattr(option, "setupshow", False)
+        or interactive(config)
+        or ((logging := _logging(config)) is not None and logging._log_cli_enabled())
+    )
+
+
+def interactive(config: pytest.Config) -> bool:
+    """Return whether the debugger was asked for."""
+    return bool(getattr(config.option, "usepdb", False) or getattr(config.option, "trace", False))
+
+
+def _logging(config: pytest.Config) -> LoggingPlugin | None:
+    plugin: LoggingPlugin | None = config.pluginmanager.get_plugin("logging-plugin")
+    return plugin
+
+
+# --- where tests write things down, for `ledger` to carry over ---
+
+
+def testsuite_properties(config: pytest.Config) -> list[tuple[str, str]]:
+    """Return the list that the fixture `record_testsuite_property` appends to."""
+    xml = config.stash.get(xml_key, None)
+    return [] if xml is None else xml.global_properties
+
+
+def xml_attributes(item: pytest.Item) -> dict[str, str]:
+    """Return the mapping that the fixture `record_xml_attribute` writes to."""
+    xml = item.config.stash.get(xml_key, None)
+    return {} if xml is None else xml.node_reporter(item.nodeid).attrs
+
+
+def cursor(config: pytest.Config) -> dict[str, Any]:
+    """Return where on its line the terminal is: reports that follow are aligned by it."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return {}
+    return {"line": reporter._tw._current_line, "ended": reporter.currentfspath is None}
+
+
+def move_cursor(config: pytest.Config, line: str, *, ended: bool) -> None:
+    """Let the terminal reporter know that another process has left its cursor there."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter._tw._current_line = line
+        if ended:
+            reporter.currentfspath = None
+
+
+# --- in the parent ---
+
+
+def tear_down(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> tuple[pytest.CallInfo[None], list[tuple[str, str]]] | None:
+    """Tear down what lives in this process and *nextitem* does not need, if there is any.
+
+    Returns the call and the report sections of what was printed and logged meanwhile.
+    """
+    state = item.session._setupstate
+    needed = nextitem.listchain() if nextitem is not None else []
+    if list(state.stack) == needed[: len(state.stack)]:
+        return None
+    before = len(item._report_sections)
+    reraise = get_reraise_exceptions(item.config)
+    os.environ["PYTEST_CURRENT_TEST"] = f"{item.nodeid} (teardown)".replace("\x00", "(null)")
+    with _captured(item, "teardown"):
+        call = pytest.CallInfo.from_call(
+            lambda: state.teardown_exact(nextitem), when="teardown", reraise=reraise
+        )
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
+    sections = [(f"Captured {key} {when}", text) for when, key, text in item._report_sections]
+    del item._report_sections[before:]
+    return call, sections[before:]
+
+
+@contextmanager
+def _captured(item: pytest.Item, when: str) -> Generator[None]:
+    """Capture output and logs of *item* as pytest does around a phase."""
+    with ExitStack() as stack:
+        if (logging := _logging(item.config)) is not None:
+            logging.log_cli_handler.set_when(when)
+            item.stash[caplog_records_key] = {}
+            stack.enter_context(logging._runtest_for(item, when))
+        if (capture := _capture_manager(item.config)) is not None:
+            stack.enter_context(capture.item_capture(when, item))
+        yield
+
+
+def expect_failure(item: pytest.Item) -> None:
+    """Let `pytest_runtest_makereport` know of xfail marks, as setup does in the test process."""
+    # A condition that cannot be evaluated has failed the setup already.
+    with suppress(pytest.fail.Exception):
+        item.stash[xfailed_key] = evaluate_xfail_marks(item)
+
+
+def expect_success(item: pytest.Item) -> None:
+    """Undo `expect_failure`."""
+    with suppress(KeyError):
+        del item.stash[xfailed_key]
+
+
+def shared_directories(config: pytest.Config, items: Collection[pytest.Item]) -> Iterator[str]:
+    """Yield the directories of pytest's that outlive a test, made if they are not there."""
+    factory = getattr(config, "_tmp_path_factory", None)
+    if factory is not None and any("tmp_path_factory" in _fixtures(item) for item in items):
+        yield os.fspath(factory.getbasetemp())
+    cache = getattr(config, "cache", None)
+    if cache is not None:
+        cache._ensure_cache_dir_and_supporting_files()
+        yield os.fspath(cache._cachedir)
+
+
+def _fixtures(item: pytest.Item) -> Collection[str]:
+    return getattr(item, "fixturenames", ())

@@ -1,0 +1,228 @@
+"""What runs in the test process: pytest's own protocol, and a tap on what it reports.
+
+The process is a fork of the parent and has all of its plugins, but the reporters among them are
+taken out: they act in the parent, where the tap's frames are replayed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import faulthandler
+import os
+import random
+import signal
+import traceback
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Final
+from typing import final
+
+import pytest
+
+from pytest_isolate import _compat
+from pytest_isolate import reports
+from pytest_isolate import warned
+from pytest_isolate.exceptions import PytestIsolateWarning
+from pytest_isolate.ledger import Ledger
+from pytest_isolate.wire.errors import LocalProtocolError
+from pytest_isolate.wire.errors import PeerGone
+from pytest_isolate.wire.frames import Event
+from pytest_isolate.wire.frames import Phase
+from pytest_isolate.wire.frames import Report
+from pytest_isolate.wire.frames import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    import warnings
+
+    from pytest_isolate.wire.channel import Writer
+    from pytest_isolate.wire.frames import Frame
+
+#: Makes a test process write all threads' stacks to its `Order.stacks`.
+STACKS_SIGNAL: Final = signal.SIGRTMAX
+#: The name of the event that tells of an exception in no test's code.
+BROKEN: Final = "broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the parent has made ready for one test process."""
+
+    stacks: int  #: a file for the stacks of a crash
+    gate: int  #: a pipe with a byte for each report that the parent has shown, or -1: do not wait
+    random_state: tuple[Any, ...]  #: CPython seeds a forked process anew
+    threads: tuple[str, ...] = ()  #: names of the parent's threads, if they are to be warned of
+
+
+@final
+class Tap:
+    """The plugin on both sides of the fork: it speaks in a test process, and is silent elsewhere.
+
+    In the parent it has the last word on reports whose verdict was made in a test process.
+    """
+
+    def __init__(self) -> None:
+        self.voice: Voice | None = None
+        self.verdicts: dict[int, reports.Verdict] = {}  #: by the report's `id`
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Tell of the phase."""
+        if self.voice is not None:
+            self.voice.enter("setup")
+            self.voice.warn_of_threads(item)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self) -> None:
+        """Tell of the phase."""
+        if self.voice is not None:
+            self.voice.enter("call")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self) -> None:
+        """Tell of the phase."""
+        if self.voice is not None:
+            self.voice.enter("teardown")
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
+        """Send the report; the session's own hook, which counts failures, comes after it."""
+        if self.voice is None:
+            return (yield)
+        self.voice.send_report(report)
+        yield
+        self.voice.note_count()
+
+    def pytest_warning_recorded(
+        self,
+        warning_message: warnings.WarningMessage,
+        when: str,
+        nodeid: str,
+        location: tuple[str, int, str] | None,
+    ) -> None:
+        """Send the warning."""
+        if self.voice is not None:
+            frame = warned.pack(warning_message, when=when, nodeid=nodeid, location=location)
+            self.voice.send(frame)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> None:
+        """Change in the parent what the same hook has changed in the test process."""
+        verdict = self.verdicts.pop(id(report), None)
+        if verdict is not None:
+            report.outcome = verdict.outcome
+            report.longrepr = verdict.longrepr
+
+
+@final
+class Voice:
+    """What a test process says of one item."""
+
+    def __init__(self, item: pytest.Item, order: Order, writer: Writer) -> None:
+        self._item = item
+        self._session = item.session
+        self._order = order
+        self._writer = writer
+        self._ledger = Ledger(item)
+        self._pid = os.getpid()
+        self._stops = {name: getattr(item.session, name) for name in ("shouldstop", "shouldfail")}
+
+    def enter(self, when: reports.When) -> None:
+        """Tell that a phase begins."""
+        self.send(Phase(self._item.nodeid, when))
+
+    def send(self, frame: Frame) -> None:
+        """Send *frame*; if the test has closed the pipe, the parent will see what is missing."""
+        try:
+            self._writer.send(frame)
+        except PeerGone:
+            pass
+        except LocalProtocolError as error:
+            self._writer.send(_broken(error))
+
+    def send_report(self, report: pytest.TestReport) -> None:
+        """Send *report* and what was noted before it, and wait if the parent is to show it now."""
+        if os.getpid() != self._pid:
+            # A process that the test forked has come back from it. It must not go on as pytest,
+            # whose captured output it would take, and nobody is to hear of it.
+            os._exit(0 if report.passed else 1)
+        self.tell_changes()
+        data = reports.pack(self._item.config, report)
+        for attempt in (data, reports.degrade(data)):
+            try:
+                self._writer.send(Report(attempt))
+                break
+            except LocalProtocolError:
+                continue
+            except PeerGone:
+                return
+        else:
+            self.send(Report(reports.degrade(reports.cut(data, report.longreprtext))))
+        if self._order.gate >= 0:
+            os.read(self._order.gate, 1)
+
+    def note_count(self) -> None:
+        """Take note of a limit of failures that was reached: the parent counts for itself."""
+        self._stops["shouldfail"] = self._session.shouldfail
+
+    def tell_changes(self) -> None:
+        """Tell what the test has changed in the session since the last time."""
+        for event in self._ledger.entries():
+            self.send(event)
+        for name, before in self._stops.items():
+            if (now := getattr(self._session, name)) != before:
+                self._stops[name] = now
+                self.send(Stop(name, str(now), None))
+
+    def warn_of_threads(self, item: pytest.Item) -> None:
+        """Warn, as the test's warning, of threads that its fork does not have."""
+        if self._order.threads:
+            names = ", ".join(self._order.threads)
+            msg = f"threads of pytest's process do not run in isolated tests: {names}"
+            item.warn(PytestIsolateWarning(msg))
+
+
+def run(item: pytest.Item, tap: Tap, order: Order, writer: Writer) -> None:
+    """Run *item* in this process, a fork of the parent's, and tell *writer* of it."""
+    config = item.config
+    random.setstate(order.random_state)
+    faulthandler.enable(order.stacks)
+    faulthandler.register(STACKS_SIGNAL, order.stacks)
+    _compat.disown(item.session)
+    _compat.mute_reporters(config, but=(tap, item.session))
+    tap.voice = voice = Voice(item, order, writer)
+    try:
+        with _compat.recording_warnings(item):
+            _protocol(item, voice)
+        voice.tell_changes()
+    except Exception as error:  # noqa: BLE001  # the test process's outermost frame
+        voice.send(_broken(error))
+    finally:
+        _compat.flush_streams(config)
+
+
+def _protocol(item: pytest.Item, voice: Voice) -> None:
+    """Run pytest's protocol; what ends the session there has to end the parent's."""
+    try:
+        _compat.runtestprotocol(item, log=True, nextitem=None)
+    except pytest.exit.Exception as error:
+        _wind_up(item)
+        voice.send(Stop("exit", error.msg or "", error.returncode))
+    except KeyboardInterrupt as error:
+        place = pytest.ExceptionInfo.from_exception(error).traceback[-1]
+        _wind_up(item)
+        voice.send(Stop("interrupt", f"{place.path}:{place.lineno + 1}", None))
+
+
+def _wind_up(item: pytest.Item) -> None:
+    """Tear down, after the protocol was left without it; only what goes wrong is reported."""
+    torn = _compat.tear_down(item, None)
+    if torn is not None and torn[0].excinfo is not None:
+        report = item.ihook.pytest_runtest_makereport(item=item, call=torn[0])
+        item.ihook.pytest_runtest_logreport(report=report)
+
+
+def _broken(error: BaseException) -> Event:
+    kind = type(error).__name__
+    text = "".join(traceback.format_exception(error))
+    return Event(BROKEN, {"error": f"{kind}: {reports.describe(error, str)}", "traceback": text})

@@ -1,0 +1,230 @@
+"""`run`: one command in one sandbox, the exercise's own command line.
+
+Exits with the command's status, or 128+N if signal N killed it; 137 for an OOM kill, 124 for the
+time limit, 125 where the sandbox failed, 126 for a command that cannot be executed, 127 for one
+that is not found: as `timeout`, `env` and `docker run` do.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextlib import suppress
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import assert_never
+
+from pytest_isolate import lines
+from pytest_isolate.policy import Origin
+from pytest_isolate.policy import Policy
+from pytest_isolate.policy import PolicyError
+from pytest_isolate.policy import Resolved
+from pytest_isolate.policy import Source
+from pytest_isolate.policy import Unavailable
+from pytest_isolate.policy import Unconfined
+from pytest_isolate.policy import resolve
+from pytest_isolate.sandbox import supervisor
+from pytest_isolate.sandbox.entry import Entry
+from pytest_isolate.sandbox.errors import KeeperError
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.outcome import OutOfMemory
+from pytest_isolate.sandbox.outcome import SetupFailed
+from pytest_isolate.sandbox.outcome import Signaled
+from pytest_isolate.sandbox.outcome import TimedOut
+from pytest_isolate.sandbox.pool import Pool
+from pytest_isolate.sandbox.spec import HostRoot
+from pytest_isolate.settings import SETTINGS
+from pytest_isolate.settings import Shape
+from pytest_isolate.wire.frames import Event
+from pytest_isolate.wire.frames import Frame
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from argparse import _SubParsersAction
+    from collections.abc import Iterator
+
+    from pytest_isolate.sandbox.spec import Spec
+    from pytest_isolate.wire.channel import Writer
+
+USAGE: Final = 2
+TIMED_OUT: Final = 124
+SANDBOX_FAILED: Final = 125
+NOT_EXECUTABLE: Final = 126
+NOT_FOUND: Final = 127
+_SIGNALED: Final = 128
+_PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Of the table of settings, those that make no sense for a single command.
+_NOT_HERE: Final = frozenset({"enabled", "unavailable"})
+
+
+def register(commands: _SubParsersAction) -> None:  # type: ignore[type-arg]  # argparse's own gap
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "run",
+        help="run a command in its own container",
+        usage="python -m pytest_isolate run [OPTIONS] -- CMD [ARGS...]",
+        allow_abbrev=False,
+    )
+    for setting in SETTINGS:
+        if setting.name not in _NOT_HERE:
+            parser.add_argument(
+                f"--{setting.name.replace('_', '-')}",
+                dest=setting.name,
+                metavar="NAME=VALUE" if setting.name == "env" else setting.form,
+                action="append" if setting.shape is Shape.LIST else "store",
+                help=setting.help,
+            )
+    parser.add_argument("command", nargs="+", metavar="CMD", help="the command and its arguments")
+    parser.set_defaults(call=_run, error=parser.error)
+
+
+def _run(options: Namespace) -> int:
+    try:
+        policy = _policy(options)
+    except PolicyError as error:
+        options.error(str(error))
+    pool = Pool.start()
+    try:
+        return _run_in(pool, policy, options.command)
+    except (SandboxError, KeeperError) as error:
+        return _complain(lines.isolation_failed(error), SANDBOX_FAILED)
+    finally:
+        pool.close()
+
+
+def _policy(options: Namespace) -> Policy:
+    names = (setting.name for setting in SETTINGS if setting.name not in _NOT_HERE)
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    origin = Origin(Source.COMMAND_LINE)
+    return Policy(enabled=True).override(origin, given, os.getcwd())
+
+
+def _run_in(pool: Pool, policy: Policy, command: list[str]) -> int:
+    resolution = resolve(policy, pool.capabilities)
+    match resolution:
+        case Resolved(spec=spec, notes=notes):
+            pass
+        case Unavailable(error=error):
+            raise error
+        case Unconfined():  # only for `degrade`, which `run` does not offer
+            raise AssertionError
+        case _:
+            assert_never(resolution)
+    for note in notes:
+        sys.stderr.write(f"pytest_isolate: {note}\n")
+    return _supervise(pool, spec, policy, command)
+
+
+def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str]) -> int:
+    from_host = isinstance(spec.root, HostRoot)
+    entry = Entry(
+        cwd=os.getcwd() if from_host else "/",
+        env=dict(policy.env),
+        pass_env=policy.pass_env,
+        new_session=not os.isatty(0),
+    )
+    failures: list[OSError] = []
+
+    def hear(frame: Frame) -> None:
+        if isinstance(frame, Event):
+            failures.append(OSError(frame.data["errno"], frame.data["strerror"]))
+
+    lease = pool.lease(_with_project(spec) if from_host else spec)
+    try:
+        with _terminal(), _signals() as pass_on:
+            end = supervisor.run(
+                lease,
+                entry,
+                lambda writer: _become(command, writer),
+                timeout=policy.timeout,
+                on_frame=hear,
+                on_start=pass_on,
+            )
+    finally:
+        lease.retire()
+    if failures:
+        missing = isinstance(failures[0], FileNotFoundError)
+        line = f"{command[0]}: {failures[0].strerror}"
+        return _complain(line, NOT_FOUND if missing else NOT_EXECUTABLE)
+    match end.outcome:
+        case Exited(status=status):
+            return status
+        case Signaled(number=number):
+            return _SIGNALED + number
+        case OutOfMemory():
+            return _complain(lines.of(end.outcome), _SIGNALED + signal.SIGKILL)
+        case TimedOut():
+            return _complain(lines.of(end.outcome), TIMED_OUT)
+        case SetupFailed():
+            return _complain(lines.of(end.outcome), SANDBOX_FAILED)
+        case _:
+            assert_never(end.outcome)
+
+
+def _become(command: list[str], writer: Writer) -> None:
+    """Be *command*, from inside the sandbox; its end is the process's end."""
+    if os.isatty(0):
+        # A process group of its own in the foreground, as a shell starts a job: Ctrl-C is its.
+        os.setpgid(0, 0)
+        _take_terminal(os.getpgrp())
+    for number in (*_PASSED_ON, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        writer.send(Event("exec", {"errno": error.errno, "strerror": error.strerror}))
+
+
+def _with_project(spec: Spec) -> Spec:
+    """Return *spec* with the current directory put back, should it lie under a fresh /tmp."""
+    import dataclasses
+
+    return dataclasses.replace(spec, project=(os.getcwd(),))
+
+
+@contextmanager
+def _signals() -> Iterator[object]:
+    """Pass signals on to the command, and yield what to tell its pid to."""
+    target = 0
+
+    def aim(pid: int) -> None:
+        nonlocal target
+        target = pid
+
+    def pass_on(number: int, _frame: object) -> None:
+        if target:
+            with suppress(ProcessLookupError):
+                os.kill(target, number)
+
+    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    try:
+        yield aim
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _terminal() -> Iterator[None]:
+    """Take the terminal back when the command has ended."""
+    try:
+        yield
+    finally:
+        if os.isatty(0):
+            _take_terminal(os.getpgrp())
+
+
+def _take_terminal(group: int) -> None:
+    # Asked from the background this would stop us with SIGTTOU.
+    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    with suppress(OSError):
+        os.tcsetpgrp(0, group)
+    signal.signal(signal.SIGTTOU, before)
+
+
+def _complain(line: str, status: int) -> int:
+    sys.stderr.write(f"pytest_isolate: {line}\n")
+    return status

@@ -1,0 +1,118 @@
+"""How an isolated test ended, in the words that people and tools search for. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from typing import assert_never
+
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.outcome import OutOfMemory
+from pytest_isolate.sandbox.outcome import SetupFailed
+from pytest_isolate.sandbox.outcome import Signaled
+from pytest_isolate.sandbox.outcome import TimedOut
+from pytest_isolate.sizes import format_size
+
+if TYPE_CHECKING:
+    from pytest_isolate.sandbox.outcome import Outcome
+    from pytest_isolate.sandbox.outcome import Usage
+
+#: What `isolate.outcome` is for a test that said everything.
+FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """An end that fails the test, whatever its reports say."""
+
+    line: str
+    word: str  #: the property `isolate.outcome`
+    mend: str = ""
+    ours: bool = False  #: the sandbox's failure and not the test's, so no xfail mark expects it
+
+    @property
+    def text(self) -> str:
+        """The failure's text."""
+        return f"{self.line}\n{self.mend}" if self.mend else self.line
+
+
+def death_of(outcome: Outcome, *, complete: bool, trouble: str = "") -> Death | None:
+    """Return what failed the test, or `None` if *outcome* is that of a finished test.
+
+    A *complete* test has sent all its reports and said goodbye: how its process left after that
+    does not matter. *trouble* is what went wrong with the reports themselves. Where several are
+    true, the first of the table of lines is said.
+    """
+    match outcome:
+        case OutOfMemory():
+            return Death(line=f"OOM killed: {_oom(outcome)}", word="oom")
+        case SetupFailed(error):
+            return isolation_failed(error)
+        case TimedOut() | Signaled() | Exited():
+            return None if complete and not trouble else _cut_short(outcome, trouble)
+        case _:
+            assert_never(outcome)
+
+
+def _cut_short(outcome: TimedOut | Signaled | Exited, trouble: str) -> Death:
+    match outcome:
+        case TimedOut(limit):
+            return Death(line=f"Timed out: exceeded its limit of {limit:g} s", word="timeout")
+        case Signaled():
+            name = outcome.name
+            word = name if name.startswith("signal ") else f"signal {name}"
+            return Death(line=f"Crashed: killed by {name}", word=word)
+        case Exited() if trouble:
+            return isolation_failed(SandboxError("read the test's reports", trouble))
+        case Exited(status):
+            line = f"Exited: left with status {status} before its report"
+            return Death(line=line, word=f"exit {status}")
+        case _:
+            assert_never(outcome)
+
+
+def isolation_failed(error: SandboxError) -> Death:
+    """Return the death of a test whose sandbox could not be had."""
+    line = f"Isolation failed: {error.what}: {error.why}"
+    return Death(line=line, word="isolation", mend=error.mend, ours=True)
+
+
+def _oom(outcome: OutOfMemory) -> str:
+    peak = "" if outcome.peak is None else f" (peak {format_size(outcome.peak)})"
+    if outcome.cap is None:
+        return f"a memory limit outside of its sandbox was reached{peak}"
+    cap = format_size(outcome.cap)
+    if outcome.outer:
+        return f"a memory limit outside of its sandbox was reached, below its cap of {cap}{peak}"
+    return f"exceeded its memory cap of {cap}{peak}"
+
+
+def properties(usage: Usage, death: Death | None) -> list[tuple[str, object]]:
+    """Return the figures as `user_properties`, those that this machine counts."""
+    word = FINISHED if death is None else death.word
+    figures: list[tuple[str, object]] = [
+        ("isolate.outcome", word),
+        ("isolate.memory_peak", usage.memory_peak),
+        ("isolate.cpu_seconds", _seconds(usage.cpu_seconds)),
+        ("isolate.wall_seconds", _seconds(usage.wall_seconds)),
+        ("isolate.processes", usage.processes),
+    ]
+    return [(name, value) for name, value in figures if value is not None]
+
+
+def _seconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
+
+
+def figures(usage: Usage, cap: int | None) -> str:
+    """Return the figures for people, under a dead test's report."""
+    lines = [f"wall time: {usage.wall_seconds:.2f} s"]
+    if usage.cpu_seconds is not None:
+        lines.append(f"CPU time: {usage.cpu_seconds:.2f} s")
+    if usage.memory_peak is not None:
+        of_cap = "" if cap is None else f" of {format_size(cap)}"
+        lines.append(f"memory peak: {format_size(usage.memory_peak)}{of_cap}")
+    if usage.processes is not None:
+        lines.append(f"most processes and threads at once: {usage.processes}")
+    return "\n".join(lines)

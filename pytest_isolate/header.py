@@ -1,0 +1,97 @@
+"""The report header's line: what is in force for this run, in facts. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import assert_never
+
+from pytest_isolate.policy import WISHES
+from pytest_isolate.policy import Resolved
+from pytest_isolate.policy import Unavailable
+from pytest_isolate.policy import Unconfined
+from pytest_isolate.policy import lost_wishes
+from pytest_isolate.policy import resolve
+from pytest_isolate.sandbox.capabilities import NAMESPACES
+from pytest_isolate.sandbox.spec import DirectoryRoot
+from pytest_isolate.sandbox.spec import HostRoot
+from pytest_isolate.sandbox.spec import MinimalRoot
+from pytest_isolate.sandbox.spec import Network
+from pytest_isolate.settings import BY_NAME
+from pytest_isolate.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_isolate.policy import Policy
+    from pytest_isolate.sandbox.capabilities import Capabilities
+    from pytest_isolate.sandbox.spec import Root
+
+#: The line of a run with --no-isolate.
+OFF: Final = "isolate: off (--no-isolate)"
+
+_CONTROLLERS: Final = {
+    wish.setting: wish.capability for wish in WISHES if wish.setting != "network"
+}
+
+
+def header(policy: Policy, capabilities: Capabilities | None) -> str:
+    """Return the line for a run under *policy*, which is that of its unmarked tests.
+
+    Without *capabilities*, where nothing has asked for them yet, it tells only what was asked for.
+    """
+    facts = ["all tests" if policy.enabled else "marked tests"]
+    if capabilities is None:
+        facts += _settings(policy, {}, None)
+        return f"isolate: {'; '.join(facts)}"
+    resolution = resolve(policy, capabilities)
+    match resolution:
+        case Resolved(spec):
+            facts.append(_namespaces(spec.network))
+            facts.append(_root(spec.root))
+            lost = {wish.setting: wish.note for wish in lost_wishes(policy, capabilities)}
+            facts += _settings(policy, lost, capabilities)
+        case Unconfined(notes):
+            facts += notes
+        case Unavailable(error):
+            facts.append(f"not to be had ({policy.unavailable}): {error}")
+        case _:
+            assert_never(resolution)
+    return f"isolate: {'; '.join(facts)}"
+
+
+def _namespaces(network: Network) -> str:
+    return "+".join(name for name in NAMESPACES if name != "net" or network is not Network.HOST)
+
+
+def _root(root: Root) -> str:
+    match root:
+        case HostRoot():
+            return "root overlay"
+        case MinimalRoot():
+            return "root minimal"
+        case DirectoryRoot(path):
+            return f"root {path} (overlay)"
+
+
+def _settings(
+    policy: Policy, lost: dict[str, str], capabilities: Capabilities | None
+) -> Iterator[str]:
+    """Yield each setting that was asked for or lost; the memory cap is named always."""
+    for setting in SETTINGS:
+        name = setting.name
+        if name in lost:
+            yield lost[name]
+        elif name == "enabled" or (name == "rootfs" and capabilities is not None):
+            continue
+        elif policy.asked(name) or (name == "memory" and capabilities is not None):
+            yield _fact(policy, name, capabilities)
+
+
+def _fact(policy: Policy, name: str, capabilities: Capabilities | None) -> str:
+    value = getattr(policy, name)
+    cap = name in _CONTROLLERS
+    if value is None:
+        return f"{name}{' cap' if cap else ''} none ({policy.origin(name).name(name)})"
+    how = capabilities[_CONTROLLERS[name]].how if cap and capabilities is not None else ""
+    return f"{name} {BY_NAME[name].show(value)}{f' ({how})' if how else ''}"

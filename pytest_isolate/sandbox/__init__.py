@@ -1,0 +1,1 @@
+"""Sandboxes made of Linux namespaces, mounts and cgroups. Knows nothing of pytest."""

@@ -1,0 +1,199 @@
+"""The system calls that Python 3.11 lacks, one function each.
+
+Universal wrappers and nothing above them: arguments as in the man page, an `OSError` that names
+the call and the path. Numbers are those of the generic table (asm-generic/unistd.h), which x86-64
+shares for every call since pidfd_open.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from typing import Final
+from typing import NoReturn
+
+# linux/sched.h
+CLONE_NEWTIME: Final = 0x00000080
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWCGROUP: Final = 0x02000000
+CLONE_NEWUTS: Final = 0x04000000
+CLONE_NEWIPC: Final = 0x08000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+
+# linux/mount.h
+MS_RDONLY: Final = 1
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+MS_REMOUNT: Final = 32
+MS_NOATIME: Final = 1024
+MS_NODIRATIME: Final = 2048
+MS_BIND: Final = 4096
+MS_MOVE: Final = 8192
+MS_REC: Final = 16384
+MS_PRIVATE: Final = 1 << 18
+MS_SLAVE: Final = 1 << 19
+MS_RELATIME: Final = 1 << 21
+MNT_DETACH: Final = 2
+MOUNT_ATTR_RDONLY: Final = 1
+MOUNT_ATTR_NODEV: Final = 4
+AT_FDCWD: Final = -100
+AT_RECURSIVE: Final = 0x8000
+
+# linux/openat2.h
+RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_IN_ROOT: Final = 0x10
+
+# linux/prctl.h
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_DUMPABLE: Final = 4
+PR_CAPBSET_DROP: Final = 24
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+PR_CAP_AMBIENT: Final = 47
+PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+
+# linux/capability.h
+LINUX_CAPABILITY_VERSION_3: Final = 0x20080522
+
+_NR_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41, "riscv64": 41}.get(platform.machine(), -1)
+_NR_OPENAT2: Final = 437
+_NR_MOUNT_SETATTR: Final = 442
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.unshare.argtypes = (ctypes.c_int,)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
+_libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
+_libc.capset.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+_libc.syscall.restype = ctypes.c_long
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapData(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+def _fail(call: str, path: str | None = None) -> NoReturn:
+    code = ctypes.get_errno()
+    raise OSError(code, f"{call}: {os.strerror(code)}", path)
+
+
+def _c(text: str | None) -> bytes | None:
+    return None if text is None else os.fsencode(text)
+
+
+def mount(
+    source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str = ""
+) -> None:
+    """Mount *source* on *target*, see mount(2)."""
+    if _libc.mount(_c(source), _c(target), _c(fstype), flags, _c(data or None)) == -1:
+        _fail(f"mount {fstype or source or 'flags'} on", target)
+
+
+def umount2(target: str, flags: int = 0) -> None:
+    """Detach the file system mounted at *target*, see umount2(2)."""
+    if _libc.umount2(_c(target), flags) == -1:
+        _fail("umount2", target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """Make *new_root* the root mount and put the old one on *put_old*, see pivot_root(2)."""
+    if _libc.syscall(_NR_PIVOT_ROOT, _c(new_root), _c(put_old)) == -1:
+        _fail("pivot_root", new_root)
+
+
+def mount_setattr(path: str, *, set_: int = 0, propagation: int = 0, recursive: bool) -> None:
+    """Change the mount at *path*, and those below if *recursive*; Linux 5.12."""
+    attr = _MountAttr(attr_set=set_, propagation=propagation)
+    flags = AT_RECURSIVE if recursive else 0
+    done = _libc.syscall(
+        _NR_MOUNT_SETATTR,
+        AT_FDCWD,
+        _c(path),
+        flags,
+        ctypes.byref(attr),
+        ctypes.c_size_t(ctypes.sizeof(attr)),
+    )
+    if done == -1:
+        _fail("mount_setattr", path)
+
+
+def openat2(dir_fd: int, path: str, flags: int, *, resolve: int) -> int:
+    """Open *path* from *dir_fd*, restricted by the RESOLVE_* flags; Linux 5.6."""
+    how = _OpenHow(flags=flags, resolve=resolve)
+    size = ctypes.c_size_t(ctypes.sizeof(how))
+    fd = int(_libc.syscall(_NR_OPENAT2, dir_fd, _c(path), ctypes.byref(how), size))
+    if fd == -1:
+        _fail("openat2", path)
+    return fd
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces of *flags* for fresh ones, see unshare(2)."""
+    if _libc.unshare(flags) == -1:
+        _fail("unshare", None)
+
+
+def setns(fd: int, flags: int) -> None:
+    """Enter the namespaces of *flags* of a pidfd (Linux 5.8) or the one of a namespace file."""
+    if _libc.setns(fd, flags) == -1:
+        _fail("setns", None)
+
+
+def sethostname(name: str) -> None:
+    """Set the host name of the UTS namespace."""
+    raw = os.fsencode(name)
+    if _libc.sethostname(raw, len(raw)) == -1:
+        _fail("sethostname", name)
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0) -> None:
+    """Operate on the calling process, see prctl(2)."""
+    if _libc.prctl(option, arg2, arg3, 0, 0) == -1:
+        _fail(f"prctl {option}", None)
+
+
+def capset(permitted: int, *, inheritable: int = 0) -> None:
+    """Make *permitted* (a bit mask) this thread's permitted and effective capabilities."""
+    header = _CapHeader(LINUX_CAPABILITY_VERSION_3, 0)
+    low, high = permitted & 0xFFFFFFFF, permitted >> 32
+    ilow, ihigh = inheritable & 0xFFFFFFFF, inheritable >> 32
+    data = (_CapData * 2)(_CapData(low, low, ilow), _CapData(high, high, ihigh))
+    if _libc.capset(ctypes.byref(header), ctypes.byref(data)) == -1:
+        _fail("capset", None)

@@ -1,0 +1,146 @@
+"""Where this process is in the hierarchies of cgroups, and which of them controls what.
+
+A machine may be hybrid: each controller is on cgroup v1 or on v2, so each is located by itself.
+A path in /proc/self/cgroup counts from the root of the cgroup namespace and a mount may show a part
+of the hierarchy only (cgroup_namespaces(7)), so both are put together and the result is verified:
+the group found must have this process in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import enum
+import os
+from typing import TYPE_CHECKING
+from typing import Final
+
+from pytest_isolate.sandbox.cgroups import reasons
+from pytest_isolate.sandbox.cgroups import tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Sequence
+
+#: The key of the v2 hierarchy among the names of controllers, as in /proc/self/cgroup.
+UNIFIED: Final = ""
+#: Characters that mountinfo writes as octal numbers, see proc_pid_mountinfo(5).
+_ESCAPES: Final = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\"))
+
+
+class Version(enum.StrEnum):
+    """The two interfaces to cgroups."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
+_VERSIONS: Final = {"cgroup": Version.V1, "cgroup2": Version.V2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One mount of a cgroup hierarchy."""
+
+    version: Version
+    root: str  #: the group that is seen at the mount point
+    point: str
+    options: frozenset[str]  #: of v1, the controllers are among them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The group that this process is in, in one hierarchy."""
+
+    version: Version
+    path: str  #: its directory
+    top: str  #: the mount point
+
+
+def here() -> tuple[dict[str, str], list[Mount]]:
+    """Return this process's groups by controller, and the cgroup mounts that it sees."""
+    groups = parse_membership(tree.read("/proc/self/cgroup"))
+    return groups, parse_mounts(tree.read("/proc/self/mountinfo"))
+
+
+def parse_membership(text: str) -> dict[str, str]:
+    """Return the group by controller, `UNIFIED` among them, of the lines of /proc/PID/cgroup."""
+    groups: dict[str, str] = {}
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        groups.update(dict.fromkeys(controllers.split(","), path))
+    return groups
+
+
+def parse_mounts(text: str) -> list[Mount]:
+    """Return the cgroup mounts among the lines of /proc/PID/mountinfo."""
+    mounts = []
+    for line in text.splitlines():
+        fields, _, tail = line.partition(" - ")
+        fstype, _, options = tail.split(" ", 2)
+        if fstype not in _VERSIONS:
+            continue
+        root, point = fields.split(" ")[3:5]
+        mounts.append(
+            Mount(
+                version=_VERSIONS[fstype],
+                root=_unescape(root),
+                point=_unescape(point),
+                options=frozenset(options.split(",")),
+            )
+        )
+    return mounts
+
+
+def _unescape(field: str) -> str:
+    for code, character in _ESCAPES:
+        field = field.replace(code, character)
+    return field
+
+
+def resolve(mount: Mount, group: str) -> str | None:
+    """Return the directory of *group* in *mount*, or None if the mount does not show it."""
+    inside = mount.root in {"/", group} or group.startswith(f"{mount.root}/")
+    below = group if mount.root == "/" else group.removeprefix(mount.root)
+    # A ".." says that the group is outside of the cgroup namespace, at a place without a name.
+    if not inside or ".." in below.split("/"):
+        return None
+    return f"{mount.point}/{below.strip('/')}".rstrip("/")
+
+
+def locate(controller: str, groups: Mapping[str, str], mounts: Sequence[Mount]) -> Place:
+    """Return the group in which *controller* counts this process.
+
+    Raises `SandboxError` if there is no such controller, or if its group cannot be seen.
+    """
+    version = Version.V1 if controller in groups else Version.V2
+    group = groups.get(controller, groups.get(UNIFIED))
+    if group is None:
+        raise reasons.no_controller(controller)
+    candidates = [
+        mount
+        for mount in mounts
+        if mount.version is version and (version is Version.V2 or controller in mount.options)
+    ]
+    if not candidates:
+        raise reasons.not_mounted(controller, version)
+    for mount in candidates:
+        path = resolve(mount, group)
+        if path is None or not _holds_this_process(path):
+            continue
+        if version is Version.V2 and controller not in enabled(path):
+            raise reasons.not_delegated(controller, path, exists=controller in enabled(mount.point))
+        return Place(version=version, path=path, top=mount.point)
+    raise reasons.not_visible(controller, group, candidates[0].point)
+
+
+def enabled(path: str) -> set[str]:
+    """Return the v2 controllers that the group at *path* has."""
+    return set(tree.read(f"{path}/cgroup.controllers").split())
+
+
+def _holds_this_process(path: str) -> bool:
+    try:
+        return os.getpid() in tree.members(path)
+    except OSError:
+        # Not there, or under another mount: a second mount of the hierarchy may show it.
+        return False

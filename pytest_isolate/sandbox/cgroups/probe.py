@@ -1,0 +1,143 @@
+"""Opening the cgroups of a run, by trying on this machine what each controller can do."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from typing import Final
+
+from pytest_isolate.sandbox.capabilities import CONTROLLERS
+from pytest_isolate.sandbox.capabilities import Capability
+from pytest_isolate.sandbox.cgroups import reasons
+from pytest_isolate.sandbox.cgroups import tree
+from pytest_isolate.sandbox.cgroups.group import Cgroups
+from pytest_isolate.sandbox.cgroups.locate import Place
+from pytest_isolate.sandbox.cgroups.locate import Version
+from pytest_isolate.sandbox.cgroups.locate import here
+from pytest_isolate.sandbox.cgroups.locate import locate
+from pytest_isolate.sandbox.cgroups.v1 import LegacyBackend
+from pytest_isolate.sandbox.cgroups.v2 import UnifiedBackend
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.spec import Limits
+
+if TYPE_CHECKING:
+    from pytest_isolate.sandbox.cgroups.backend import Backend
+
+_PROBE: Final = "probe"
+_LIMITS: Final = Limits(memory=64 << 20, pids=16, cpus=0.5)
+#: What a child answers whose write to cgroup.procs failed for no known errno.
+_UNKNOWN: Final = 255
+
+
+def open_cgroups(parent_pid: int) -> Cgroups:
+    """Open the cgroups for a run of the pytest process *parent_pid*, an ancestor or this process.
+
+    Each controller is tried for real: a group is made, limited, joined by a child and removed. What
+    cannot be had is a capability that says why; only a bug raises. On cgroup v2 this moves *this*
+    process, *parent_pid* and its descendants to a leaf group until `Cgroups.close`.
+    """
+    places, found = _locate()
+    backends: list[Backend] = []
+    for place, controllers in places.items():
+        backend = _backend(place, controllers, parent_pid)
+        tried = _try(backend)
+        found.update(tried)
+        if any(capability.available for capability in tried.values()):
+            backends.append(backend)
+        else:
+            _abandon(backend)
+    return Cgroups(backends, tuple(found[controller] for controller in CONTROLLERS))
+
+
+def _locate() -> tuple[dict[Place, tuple[str, ...]], dict[str, Capability]]:
+    groups, mounts = here()
+    places: dict[Place, tuple[str, ...]] = {}
+    missing = {}
+    for controller in CONTROLLERS:
+        try:
+            place = locate(controller, groups, mounts)
+        except SandboxError as error:
+            missing[controller] = _unavailable(controller, error)
+        else:
+            places[place] = (*places.get(place, ()), controller)
+    return places, missing
+
+
+def _backend(place: Place, controllers: tuple[str, ...], parent_pid: int) -> Backend:
+    match place.version:
+        case Version.V1:
+            return LegacyBackend(place, controllers)
+        case Version.V2:
+            return UnifiedBackend(place, controllers, parent_pid)
+
+
+def _unavailable(controller: str, error: SandboxError) -> Capability:
+    return Capability(
+        name=controller, available=False, why=error.why, mend=error.mend, code=error.code
+    )
+
+
+def _try(backend: Backend) -> dict[str, Capability]:
+    """Open *backend* and return what its controllers can do."""
+    try:
+        backend.open()
+        group = f"{backend.path}/{_PROBE}"
+        os.mkdir(group)
+        tried = {name: _try_cap(backend, group, name) for name in backend.controllers}
+        _join(group)
+        tree.remove(group)
+    except OSError as error:
+        return {name: _refused(backend, name, error) for name in backend.controllers}
+    except SandboxError as error:
+        return {name: _unavailable(name, error) for name in backend.controllers}
+    return tried
+
+
+def _try_cap(backend: Backend, group: str, controller: str) -> Capability:
+    try:
+        lacks = backend.cap(group, controller, _LIMITS)
+    except OSError as error:
+        return _refused(backend, controller, error)
+    how = f"cgroup {backend.place.version}"
+    return Capability(name=controller, available=True, how=f"{how}, {lacks}" if lacks else how)
+
+
+def _refused(backend: Backend, controller: str, error: OSError) -> Capability:
+    place = backend.place
+    return _unavailable(controller, reasons.refused(controller, error, place.version, place.path))
+
+
+def _join(group: str) -> None:
+    """Have a child join *group*, as a test process will."""
+    path = f"{group}/cgroup.procs"
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _join_and_leave(fd)
+    finally:
+        os.close(fd)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code != 0:
+        reason = os.strerror(code) if code > 0 else f"killed by signal {-code}"
+        raise OSError(max(code, 0), f"write 0 to: {reason}", path)
+
+
+def _join_and_leave(fd: int) -> None:
+    code = _UNKNOWN
+    try:
+        os.write(fd, b"0")
+        code = 0
+    except OSError as error:
+        code = error.errno or _UNKNOWN
+    finally:
+        os._exit(code)
+
+
+def _abandon(backend: Backend) -> None:
+    """Close a backend of no use. Its controllers have said why; what cannot be undone now stays."""
+    try:
+        backend.close()
+    except OSError:
+        return

@@ -1,0 +1,107 @@
+"""Why a controller cannot be had, in words short enough for the report header, and the mend."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+from typing import Final
+
+from pytest_isolate.sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from pytest_isolate.sandbox.capabilities import Capability
+
+_DOCKER: Final = (
+    "in a container: docker run --security-opt writable-cgroups=true or --privileged, "
+    "podman run --security-opt unmask=/sys/fs/cgroup"
+)
+
+
+def no_controller(controller: str) -> SandboxError:
+    """Return the error for a kernel without *controller*."""
+    # Raspberry Pi OS, for one, boots with cgroup_disable=memory.
+    mend = "boot with cgroup_enable=memory" if controller == "memory" else ""
+    return SandboxError(_what(controller), f"no {controller} controller in this kernel", mend)
+
+
+def not_mounted(controller: str, version: str) -> SandboxError:
+    """Return the error for a hierarchy that exists and is not mounted."""
+    kind = "cgroup2 none" if version == "v2" else f"cgroup -o {controller} none"
+    mend = f"mount -t {kind} /sys/fs/cgroup"
+    return SandboxError(_what(controller), f"no cgroup {version} mount for {controller}", mend)
+
+
+def not_visible(controller: str, group: str, point: str) -> SandboxError:
+    """Return the error for a mount that does not show the *group* of this process."""
+    return SandboxError(
+        _what(controller),
+        f"{controller} cgroup of this process not in {point}",
+        f"it is {group}: mount the cgroup file system in the cgroup namespace of this process, "
+        "docker run --cgroupns=private",
+    )
+
+
+def not_delegated(controller: str, path: str, *, exists: bool) -> SandboxError:
+    """Return the error for a v2 group at *path* that was not given *controller*."""
+    if not exists:
+        return no_controller(controller)
+    if not os.access(path, os.W_OK, effective_ids=True):
+        return refused(controller, PermissionError(errno.EACCES, "mkdir", path), "v2", path)
+    return SandboxError(
+        _what(controller),
+        f"no delegated {controller} controller",
+        "as root: systemctl edit user@.service, add [Service] Delegate=cpu memory pids, "
+        "log in again",
+    )
+
+
+def shared(path: str, strangers: list[str]) -> SandboxError:
+    """Return the error for a v2 group that other processes are in, which must stay there."""
+    some = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")  # noqa: PLR2004
+    return SandboxError(
+        f"cgroup {path}",
+        f"cgroup shared with {some}",
+        f"give pytest a cgroup of its own: {_scope()}",
+        code=errno.EBUSY,
+    )
+
+
+def refused(controller: str, error: OSError, version: str, path: str) -> SandboxError:
+    """Return the error for a group of *controller* that could not be made, used or limited."""
+    code = error.errno or 0
+    if code in {errno.EACCES, errno.EPERM}:
+        why, mend = f"no writable {controller} cgroup", _delegation(version, path)
+    elif code == errno.EROFS:
+        why, mend = f"{controller} cgroup is mounted read-only", _DOCKER
+    else:
+        known = SandboxError.from_os_error(error)
+        why, mend = f"{known.what}: {known.why}", ""
+    return SandboxError(_what(controller), why, mend, code=code)
+
+
+def unavailable(capability: Capability) -> SandboxError:
+    """Return the error for a cap that was asked for and cannot be had."""
+    return SandboxError(
+        _what(capability.name), capability.why, capability.mend, code=capability.code
+    )
+
+
+def _what(controller: str) -> str:
+    return f"{controller} cap"
+
+
+def _scope() -> str:
+    user = "" if os.geteuid() == 0 else "--user "
+    return f"systemd-run {user}--scope -p Delegate=yes pytest ..."
+
+
+def _delegation(version: str, path: str) -> str:
+    if version == "v2":
+        return _scope()
+    # systemd does not delegate v1 hierarchies (systemd.resource-control(5), Delegate=).
+    own = f"{path}/uid{os.geteuid()}"
+    return (
+        f"as root, with the shell's PID: mkdir {own}; chown -R {os.geteuid()} {own}; "
+        f"echo PID > {own}/cgroup.procs"
+    )

@@ -1,0 +1,131 @@
+"""cgroup v2: one hierarchy for all controllers.
+
+See Documentation/admin-guide/cgroup-v2.rst of the kernel. A group with limited subgroups must hold
+no process of its own, so pytest moves to a leaf for the time of the run:
+
+    own group, or the one above the `MAIN` of another run that got here first
+      pytest-isolate.TOKEN    one for each run: xdist's workers, or pytest in a test of pytest
+        main                  pytest and its descendants, if this run moved them
+        SANDBOX ...
+
+The last run to leave moves everybody back; see `delegation`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import final
+
+from pytest_isolate.sandbox.cgroups import delegation
+from pytest_isolate.sandbox.cgroups import runs
+from pytest_isolate.sandbox.cgroups import tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_isolate.sandbox.cgroups.locate import Place
+    from pytest_isolate.sandbox.spec import Limits
+
+_CPU_PERIOD_US: Final = 100_000
+_LEAST_CPU_QUOTA_US: Final = 1_000
+#: How long another run may take to come or go.
+_LOCK_PATIENCE: Final = 10.0
+
+_COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "memory": ("memory.events", "memory.peak"),  # memory.peak: Linux 5.19
+    "pids": ("pids.peak",),  # Linux 6.1
+    "cpu": (),
+    "": ("cpu.stat",),  # every group counts its CPU time
+}
+
+
+@final
+class UnifiedBackend:
+    """The v2 hierarchy."""
+
+    def __init__(self, place: Place, controllers: tuple[str, ...], parent_pid: int) -> None:
+        self.place = place
+        self.controllers = controllers
+        self.counters = _COUNTERS
+        self._base = delegation.base_of(place.path)
+        self._parent_pid = parent_pid
+        self._run: runs.Run | None = None
+        self._enabled: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The run directory."""
+        return self._opened.path
+
+    @property
+    def lock_fd(self) -> int:
+        """The descriptor that locks the run directory."""
+        return self._opened.fd
+
+    @property
+    def _opened(self) -> runs.Run:
+        if self._run is None:
+            msg = "the cgroups of this run are not open"
+            raise ValueError(msg)
+        return self._run
+
+    def open(self) -> None:
+        """Make the run directory, move to a leaf where that is needed, enable controllers.
+
+        Raises `SandboxError` if processes are in the way that are not this run's to move.
+        """
+        self._run = run = runs.create(self._base)
+        base_lock = runs.lock_base(self._base, _LOCK_PATIENCE)
+        try:
+            runs.sweep(self._base, run.path)
+            if not delegation.is_root(self._base):
+                delegation.move_out(self._base, f"{run.path}/{runs.MAIN}", self._parent_pid)
+            self._enabled = delegation.enable(self._base, self.controllers)
+            delegation.enable(run.path, self.controllers)
+        finally:
+            os.close(base_lock)
+
+    def cap(self, group: str, controller: str, limits: Limits) -> str:
+        """Limit *controller* in *group*."""
+        if controller == "memory" and limits.memory is not None:
+            return _cap_memory(group, limits.memory)
+        if controller == "pids" and limits.pids is not None:
+            tree.write(f"{group}/pids.max", str(limits.pids))
+        if controller == "cpu" and limits.cpus is not None:
+            quota = max(_LEAST_CPU_QUOTA_US, round(limits.cpus * _CPU_PERIOD_US))
+            tree.write(f"{group}/cpu.max", f"{quota} {_CPU_PERIOD_US}")
+        return ""
+
+    def kill(self, group: str) -> None:
+        """Kill every process in *group*."""
+        try:
+            tree.write(f"{group}/cgroup.kill", "1")
+        except FileNotFoundError:  # Linux < 5.14
+            tree.kill_members(group)
+
+    def close(self) -> None:
+        """Remove the run directory; the last run to leave moves everybody back."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        try:
+            base_lock = runs.lock_base(self._base, _LOCK_PATIENCE)
+            try:
+                delegation.leave(self._base, run.path, self._enabled)
+            finally:
+                os.close(base_lock)
+        finally:
+            run.unlock()
+
+
+def _cap_memory(group: str, limit: int) -> str:
+    # memory.oom.group stays 0: the process that has the memory dies and its parent can tell.
+    lacks = ""
+    try:
+        tree.write(f"{group}/memory.swap.max", "0")
+    except FileNotFoundError:
+        lacks = "swap not capped"
+    tree.write(f"{group}/memory.max", str(limit))
+    return lacks

@@ -1,0 +1,86 @@
+"""What can go wrong with a sandbox, in words for the person who asked for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+from typing import final
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class SandboxError(Exception):
+    """A sandbox could not be had.
+
+    *what* names the step and the object ("mount proc on /proc"), *why* the reason (the kernel's
+    own words where it gave one), *mend* what its user can do about it, or "".
+    """
+
+    def __init__(self, what: str, why: str, mend: str = "", *, code: int = 0) -> None:
+        super().__init__(what, why, mend)
+        self.what = what
+        self.why = why
+        self.mend = mend
+        self.code = code  #: the errno, or 0
+
+    def __str__(self) -> str:
+        """Return one line: the step, the reason and the mend."""
+        line = f"{self.what}: {self.why}"
+        return f"{line} ({self.mend})" if self.mend else line
+
+    @classmethod
+    def from_os_error(cls, error: OSError, what: str = "", mend: str = "") -> SandboxError:
+        """Return *error* of a system call, whose own text names the call and the path."""
+        code = error.errno or 0
+        call, _, why = (error.strerror or str(error)).partition(": ")
+        if not why:
+            call, why = "", os.strerror(code) if code else str(error)
+        place = os.fsdecode(error.filename) if error.filename is not None else ""
+        step = what or " ".join(part for part in (call, place) if part)
+        return cls(step, why, mend, code=code)
+
+    def to_json(self) -> dict[str, object]:
+        """Return this error as JSON values."""
+        return {"what": self.what, "why": self.why, "mend": self.mend, "code": self.code}
+
+    @classmethod
+    def from_json(cls, data: dict[str, object]) -> SandboxError:
+        """Return the error that `to_json` wrote."""
+        code = data["code"]
+        return cls(
+            str(data["what"]),
+            str(data["why"]),
+            str(data["mend"]),
+            code=code if isinstance(code, int) else 0,
+        )
+
+    @property
+    def errno_name(self) -> str:
+        """The errno's symbol, `EPERM`, or "" where no system call failed."""
+        return errno.errorcode.get(self.code, "") if self.code else ""
+
+
+@final
+class step:  # noqa: N801  # reads as a statement: `with step("join cgroup"):`
+    """Name what is being done: an `OSError` inside becomes a `SandboxError` that says *what*."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Translate."""
+        if isinstance(error, OSError):
+            raise SandboxError.from_os_error(error, self._what) from None
+
+
+class KeeperError(Exception):
+    """The keeper is gone or does not answer; the message says what it left behind."""

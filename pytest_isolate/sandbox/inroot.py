@@ -1,0 +1,131 @@
+"""Places inside a root that is being put together, and never outside of it.
+
+A root may be a directory that anybody wrote, with `etc` a symbolic link to the host's `/etc`.
+Whatever is made or mounted there is found by openat2(2), for which the new root is `/`, and is
+then named by a descriptor, so that no link can lead out. On file systems that the plan itself
+mounted empty there are no links but the plan's, and a plain path will do: it is half the cost.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+from typing import final
+
+from pytest_isolate.sandbox import _libc
+
+_RESOLVE: Final = _libc.RESOLVE_IN_ROOT | _libc.RESOLVE_NO_MAGICLINKS
+_MAX_LINKS: Final = 40  # as the kernel's own limit, see path_resolution(7)
+
+
+@final
+class NewRoot:
+    """The root below *path*, a directory. Close it after use."""
+
+    def __init__(self, path: str) -> None:
+        self._path: Final = "" if path == "/" else path
+        self._fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        self._held = -1
+        self._own: Final[dict[str, bool]] = {"/": False}
+        self._links: Final[set[str]] = set()
+
+    def close(self) -> None:
+        """Give back the descriptors."""
+        for fd in (self._held, self._fd):
+            if fd != -1:
+                os.close(fd)
+        self._held = self._fd = -1
+
+    def mounted(self, target: str, *, empty: bool) -> None:
+        """Note that *target* was mounted on: *empty* by the plan itself, or with files."""
+        self._own[target] = empty
+        if target == "/":
+            os.close(self._fd)
+            self._fd = os.open(self._path or "/", os.O_PATH | os.O_CLOEXEC)
+
+    def is_own(self, target: str) -> bool:
+        """Return whether *target* lies on a file system that only the plan has written to."""
+        while target not in self._own:
+            if target in self._links:
+                return False
+            target = _above(target)
+        return self._own[target]
+
+    def make(self, target: str, *, directory: bool, mode: int | None = None) -> str:
+        """Make *target* and the directories above it, as far as they are missing.
+
+        Return a path for it that is good until the next call.
+        """
+        if self._is_plain(target):
+            path = self._path + target
+            try:
+                _make(path, None, directory=directory, mode=mode)
+            except FileExistsError:
+                return path
+            except FileNotFoundError:
+                pass
+            else:
+                return path
+        return self._hold(self._open(target, directory=directory, mode=mode))
+
+    def find(self, target: str) -> str:
+        """Return a path for *target*, which exists; it is good until the next call."""
+        if self._is_plain(target):
+            return self._path + target
+        return self._hold(self._resolve(target))
+
+    def new(self, target: str) -> str:
+        """Return a path at which *target* can be made; it is good until the next call."""
+        above = _above(target)
+        name = target[target.rfind("/") + 1 :]
+        return f"{self.make(above, directory=True)}/{name}"
+
+    def link(self, target: str, to: str) -> None:
+        """Make *target* a symbolic link unless something is there."""
+        try:
+            os.symlink(to, self.new(target))
+        except FileExistsError:
+            return
+        self._links.add(target)
+
+    def _is_plain(self, target: str) -> bool:
+        return target != "/" and target not in self._links and self.is_own(_above(target))
+
+    def _hold(self, fd: int) -> str:
+        if self._held != -1:
+            os.close(self._held)
+        self._held = fd
+        return f"/proc/self/fd/{fd}"
+
+    def _resolve(self, target: str) -> int:
+        return _libc.openat2(self._fd, target, os.O_PATH | os.O_CLOEXEC, resolve=_RESOLVE)
+
+    def _open(self, target: str, *, directory: bool, mode: int | None, links: int = 0) -> int:
+        try:
+            return self._resolve(target)
+        except FileNotFoundError:
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), target) from None
+        above, name = os.path.split(target)
+        parent = self._open(above, directory=True, mode=None, links=links)
+        try:
+            _make(name, parent, directory=directory, mode=mode)
+        except FileExistsError:
+            # A link that leads nowhere: what it names is what is missing.
+            to = os.path.normpath(os.path.join(above, os.readlink(name, dir_fd=parent)))
+            return self._open(to, directory=directory, mode=mode, links=links + 1)
+        finally:
+            os.close(parent)
+        return self._resolve(target)
+
+
+def _above(target: str) -> str:
+    return target[: target.rfind("/")] or "/"
+
+
+def _make(name: str, parent: int | None, *, directory: bool, mode: int | None) -> None:
+    if directory:
+        os.mkdir(name, 0o755 if mode is None else mode, dir_fd=parent)
+    else:
+        os.mknod(name, 0o644 if mode is None else mode, dir_fd=parent)

@@ -1,0 +1,273 @@
+"""The process that owns the sandboxes: `python -I -S`, started once by the parent.
+
+It makes sandboxes ahead of time and hands their descriptors over, so that neither making nor
+removing one is on a test's critical path, and it outlives a crash of the parent: when the socket
+or the parent's pidfd says that the parent is gone, everything is destroyed.
+
+One loop over descriptors, nothing in it blocks for long: a sandbox's report pipe tells how far it
+has come, its init's pidfd that it is dead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+import json
+import os
+import select
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import final
+
+from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox import init
+from pytest_isolate.sandbox import namespaces
+from pytest_isolate.sandbox import probe
+from pytest_isolate.sandbox.cgroups import open_cgroups
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.planner import Planner
+from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.wire.channel import Socket
+from pytest_isolate.wire.errors import PeerGone
+from pytest_isolate.wire.frames import Hello
+from pytest_isolate.wire.frames import Prepare
+from pytest_isolate.wire.frames import Ready
+from pytest_isolate.wire.frames import Retire
+from pytest_isolate.wire.frames import Unready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_isolate.sandbox.cgroups import Group
+
+_LAST_WORDS_SECONDS: Final = 10.0  #: how long the end waits for dying sandboxes
+_CHUNK: Final = 65536
+
+
+@dataclass(slots=True)
+class Cell:
+    """One sandbox while the keeper has it, and the descriptors that it owns for it."""
+
+    number: int
+    spec: Spec
+    builder: int  #: pid
+    report: int  #: read end, -1 once at its end
+    life: int  #: write end, -1 once closed
+    group: Group | None
+    init: int = 0  #: pid, 0 until born
+    pidfd: int = -1
+    buffer: bytes = b""
+    error: SandboxError | None = None
+    notes: list[str] = field(default_factory=list)
+    ready: bool = False
+    dying: bool = False
+
+
+@final
+class Keeper:
+    """All sandboxes of one parent."""
+
+    def __init__(self, channel: Socket, parent: int) -> None:
+        self._socket = channel
+        self._parent_fd = os.pidfd_open(parent)
+        self._cgroups = open_cgroups(parent)
+        self._planner = Planner.survey()
+        self._cells: dict[int, Cell] = {}
+        self._poll = select.poll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._watch(channel.fileno(), lambda: None)
+        self._watch(self._parent_fd, self._leave)
+        self._open = True
+
+    def run(self) -> None:
+        """Serve the parent until it is gone, then remove everything."""
+        try:
+            self._say_hello()
+            while self._open:
+                # Before every wait: a `send` may have taken frames in while it waited for room.
+                self._hear_parent()
+                self._turn()
+        except PeerGone:
+            pass
+        finally:
+            self._destroy_all()
+
+    def _turn(self, seconds: float | None = None) -> None:
+        for fd, _ in self._poll.poll(None if seconds is None else seconds * 1000):
+            # A handler may have closed a descriptor whose event is still in the list.
+            handler = self._handlers.get(fd)
+            if handler is not None:
+                handler()
+
+    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
+        self._handlers[fd] = handler
+        self._poll.register(fd, select.POLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        del self._handlers[fd]
+        self._poll.unregister(fd)
+        os.close(fd)
+
+    # --- the parent ---
+
+    def _say_hello(self) -> None:
+        """Try the whole path on a sandbox of the default kind, then say what this machine gives."""
+        trial = self._prepare(0, Spec())
+        while not (trial.ready or trial.error) and self._open:
+            self._turn()
+        if trial.error is None:
+            trial.error = probe.try_entry(trial.pidfd)
+        capabilities = probe.capabilities(trial.error, self._planner, self._cgroups.capabilities)
+        self._retire(trial)
+        self._socket.send(Hello(capabilities.to_json()))
+
+    def _hear_parent(self) -> None:
+        for frame, _ in self._socket.poll():
+            match frame:
+                case Prepare(sandbox=number, spec=spec):
+                    self._prepare(number, Spec.from_json(spec))
+                case Retire(sandbox=number):
+                    if number in self._cells:
+                        self._retire(self._cells[number])
+                case _:
+                    self._leave()
+        if self._socket.eof:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._open = False
+
+    # --- a sandbox's life ---
+
+    def _prepare(self, number: int, spec: Spec) -> Cell:
+        report, report_end = os.pipe2(os.O_CLOEXEC)
+        life_end, life = os.pipe2(os.O_CLOEXEC)
+        cell = Cell(number, spec, builder=0, report=report, life=life, group=None)
+        self._cells[number] = cell
+        try:
+            order = self._planner.order(spec)
+            if spec.limits:
+                cell.group = self._cgroups.create(str(number), spec.limits)
+            cell.builder = os.fork()
+            if cell.builder == 0:
+                init.build(order, report_end, life_end)
+        except SandboxError as error:
+            cell.error = error
+        except OSError as error:
+            cell.error = SandboxError.from_os_error(error)
+        finally:
+            os.close(report_end)
+            os.close(life_end)
+        self._watch(report, lambda: self._hear_cell(cell))
+        return cell
+
+    def _hear_cell(self, cell: Cell) -> None:
+        data = os.read(cell.report, _CHUNK)
+        if not data:
+            self._unwatch(cell.report)
+            cell.report = -1
+            self._reap(cell.builder)
+            if not cell.ready:
+                self._refuse(cell)
+            return
+        *lines, cell.buffer = (cell.buffer + data).split(b"\n")
+        for line in lines:
+            self._advance(cell, json.loads(line))
+
+    def _advance(self, cell: Cell, word: dict[str, object]) -> None:
+        match word:
+            case {"stage": init.Stage.UNSHARED}:
+                self._map(cell)
+            case {"stage": init.Stage.BORN, "pid": int(pid)}:
+                cell.init = pid
+                cell.pidfd = os.pidfd_open(pid)
+                self._watch(cell.pidfd, lambda: self._bury(cell))
+            case {"stage": init.Stage.READY, "notes": list(notes)}:
+                cell.notes = notes
+                cell.ready = True
+                self._hand_over(cell)
+            case {"stage": init.Stage.FAILED, "error": dict(error)}:
+                cell.error = SandboxError.from_json(error)
+
+    def _map(self, cell: Cell) -> None:
+        try:
+            namespaces.write_maps(namespaces.identity_maps(), cell.builder)
+            os.write(cell.life, b"+")
+        except OSError as error:
+            cell.error = SandboxError.from_os_error(error)
+            self._close_life(cell)
+
+    def _hand_over(self, cell: Cell) -> None:
+        if cell.number == 0:
+            return
+        joins = cell.group.join_fds if cell.group else ()
+        counters = cell.group.counter_fds if cell.group else {}
+        names = ["init", *["join"] * len(joins), *counters]
+        self._socket.send(
+            Ready(cell.number, names, cell.notes), (cell.pidfd, *joins, *counters.values())
+        )
+        if cell.group:
+            cell.group.close_fds()
+
+    def _refuse(self, cell: Cell) -> None:
+        if cell.error is None:
+            cell.error = SandboxError("make sandbox", "its builder died without a word")
+        if cell.number:
+            self._socket.send(Unready(cell.number, cell.error.to_json()))
+        self._retire(cell)
+
+    def _retire(self, cell: Cell) -> None:
+        """Kill everything inside through PID 1; `_bury` does the rest once that is dead."""
+        cell.dying = True
+        self._close_life(cell)
+        if cell.pidfd >= 0:
+            signal.pidfd_send_signal(cell.pidfd, signal.SIGKILL)
+        elif cell.report < 0:
+            self._forget(cell)
+
+    def _bury(self, cell: Cell) -> None:
+        self._unwatch(cell.pidfd)
+        cell.pidfd = -1
+        self._reap(cell.init)
+        self._close_life(cell)
+        if cell.dying or not cell.ready:
+            self._forget(cell)
+
+    def _forget(self, cell: Cell) -> None:
+        if cell.group:
+            cell.group.close_fds()
+            cell.group.kill()
+            cell.group.remove()
+            cell.group = None
+        self._cells.pop(cell.number, None)
+
+    def _close_life(self, cell: Cell) -> None:
+        if cell.life >= 0:
+            os.close(cell.life)
+            cell.life = -1
+
+    @staticmethod
+    def _reap(pid: int) -> None:
+        if pid:
+            os.waitpid(pid, 0)
+
+    def _destroy_all(self) -> None:
+        deadline = time.monotonic() + _LAST_WORDS_SECONDS
+        self._unwatch(self._parent_fd)
+        self._poll.unregister(self._socket.fileno())
+        self._socket.close()
+        for cell in list(self._cells.values()):
+            self._retire(cell)
+        while self._cells and time.monotonic() < deadline:
+            self._turn(deadline - time.monotonic())
+        self._cgroups.close()
+
+
+def main(socket_fd: int, parent: int) -> None:
+    """Be the keeper of *parent*, which holds the other end of *socket_fd*."""
+    # Orphans of builders become the keeper's children, and so does init.
+    _libc.prctl(_libc.PR_SET_CHILD_SUBREAPER, 1)
+    Keeper(Socket(socket.socket(fileno=socket_fd)), parent).run()

@@ -1,0 +1,288 @@
+"""Where the mounts of a plan are carried out, and nothing is decided.
+
+One exception: where the kernel refuses what was planned, some mounts have a lesser form. It never
+lets more out than was planned, and it is always told: `execute` returns a note on it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import assert_never
+from typing import final
+
+from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox import mountinfo
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.inroot import NewRoot
+from pytest_isolate.sandbox.mountplan import Bind
+from pytest_isolate.sandbox.mountplan import Device
+from pytest_isolate.sandbox.mountplan import DevPts
+from pytest_isolate.sandbox.mountplan import Directory
+from pytest_isolate.sandbox.mountplan import File
+from pytest_isolate.sandbox.mountplan import Mask
+from pytest_isolate.sandbox.mountplan import Mqueue
+from pytest_isolate.sandbox.mountplan import Overlay
+from pytest_isolate.sandbox.mountplan import Proc
+from pytest_isolate.sandbox.mountplan import ReadOnly
+from pytest_isolate.sandbox.mountplan import Symlink
+from pytest_isolate.sandbox.mountplan import Sysfs
+from pytest_isolate.sandbox.mountplan import Tmpfs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_isolate.sandbox.mountplan import Mount
+
+#: Without these, renaming a lower directory is EXDEV, `samefile` of two hard links becomes false
+#: and inode numbers change, see Documentation/filesystems/overlayfs.rst.
+_OVERLAY_AS_ROOT: Final = "redirect_dir=on,index=on,xino=on,metacopy=off"
+#: In a user namespace overlayfs keeps its marks in `user.` attributes (Linux 5.11; on tmpfs 6.6).
+#: It refuses redirect_dir with them, and drops index without a word.
+_OVERLAY_IN_USERNS: Final = "userxattr,xino=on"
+_SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
+#: The flags of statvfs(3) that a remount must repeat, by the MS_* flag of mount(2).
+_KEPT_FLAGS: Final = {
+    os.ST_NOSUID: _libc.MS_NOSUID,
+    os.ST_NODEV: _libc.MS_NODEV,
+    os.ST_NOEXEC: _libc.MS_NOEXEC,
+    os.ST_NOATIME: _libc.MS_NOATIME,
+    os.ST_NODIRATIME: _libc.MS_NODIRATIME,
+    os.ST_RELATIME: _libc.MS_RELATIME,
+}
+
+
+def execute(plan: Sequence[Mount], newroot: str, layers: str, *, userns: bool) -> tuple[str, ...]:
+    """Carry out *plan* in order below *newroot*; return a note on each mount that is less.
+
+    *layers* is a directory of the sandbox's own for the upper layers of overlays: they get
+    numbers, so one call with overlays is all it can serve. *userns* says that this is not the
+    machine's own root. Raise `SandboxError` that names what was being done.
+    """
+    umask = os.umask(0)
+    root = NewRoot(newroot)
+    try:
+        executor = _Executor(root, layers, userns=userns)
+        for mount in plan:
+            try:
+                executor.do(mount)
+            except OSError as error:
+                raise _failed(mount, error) from None
+        return tuple(executor.notes)
+    finally:
+        root.close()
+        os.umask(umask)
+
+
+def _failed(mount: Mount, error: OSError) -> SandboxError:
+    code = error.errno or 0
+    return SandboxError(mount.describe(), os.strerror(code) if code else str(error), code=code)
+
+
+@final
+class _Executor:
+    def __init__(self, root: NewRoot, layers: str, *, userns: bool) -> None:
+        self.notes: Final[list[str]] = []
+        self._root: Final = root
+        self._layers: Final = layers
+        self._userns: Final = userns
+        self._count = 0
+
+    def do(self, mount: Mount) -> None:  # noqa: C901  # one line a kind of mount
+        match mount:
+            case Directory():
+                self._directory(mount)
+            case Symlink():
+                self._root.link(mount.target, mount.to)
+            case File():
+                self._file(mount)
+            case Tmpfs():
+                self._tmpfs(mount)
+            case Device():
+                self._device(mount)
+            case Bind():
+                self._bind(mount)
+            case Overlay():
+                self._overlay(mount)
+            case Proc():
+                self._proc(mount)
+            case Sysfs():
+                self._sysfs(mount)
+            case DevPts():
+                self._devpts(mount)
+            case Mqueue():
+                self._fresh("mqueue", mount.target)
+            case ReadOnly():
+                self._read_only(mount)
+            case Mask():
+                self._bind_file("/dev/null", mount.target)
+            case _:
+                assert_never(mount)
+
+    def _fresh(self, fstype: str, target: str, flags: int = 0, data: str = "") -> None:
+        place = self._root.make(target, directory=True)
+        _libc.mount(fstype, place, fstype, flags, data)
+        self._root.mounted(target, empty=True)
+
+    def _directory(self, mount: Directory) -> None:
+        if mount.target == "/":
+            os.chmod(self._root.find("/"), mount.mode)
+            self._root.mounted("/", empty=True)
+        else:
+            self._root.make(mount.target, directory=True, mode=mount.mode)
+
+    def _file(self, mount: File) -> None:
+        data = mount.text.encode("utf-8", "surrogateescape")
+        if self._root.is_own(mount.target):
+            _write(self._root.make(mount.target, directory=False), data)
+            return
+        # Bound over the root's own file: in a user namespace that could not be written to.
+        source = self._layer("file")
+        _write(source, data)
+        place = self._root.make(mount.target, directory=False)
+        _libc.mount(source, place, None, _libc.MS_BIND)
+
+    def _tmpfs(self, mount: Tmpfs) -> None:
+        size = "" if mount.size is None else f",size={mount.size}"
+        flags = 0 if mount.devices else _libc.MS_NODEV
+        self._fresh("tmpfs", mount.target, flags, f"mode={mount.mode:o}{size}")
+
+    def _device(self, mount: Device) -> None:
+        if not self._userns:
+            try:
+                os.mknod(self._root.new(mount.target), stat.S_IFCHR | mount.mode, mount.device)
+            except PermissionError:  # without CAP_MKNOD, or by the device cgroup
+                pass
+            else:
+                return
+        self._bind_file(mount.source, mount.target)
+
+    def _bind_file(self, source: str, target: str) -> None:
+        place = self._root.make(target, directory=False)
+        _libc.mount(source, place, None, _libc.MS_BIND)
+        # A device can be written to all the same, but its mode belongs to the host.
+        _make_read_only(self._root.find(target), _libc.MOUNT_ATTR_RDONLY, recursive=False)
+
+    def _bind(self, mount: Bind) -> None:
+        place = self._root.make(mount.target, directory=mount.directory)
+        recursive = _libc.MS_REC if mount.recursive else 0
+        _libc.mount(mount.source, place, None, _libc.MS_BIND | recursive)
+        self._root.mounted(mount.target, empty=False)
+        if mount.read_only:
+            attributes = _libc.MOUNT_ATTR_RDONLY | _libc.MOUNT_ATTR_NODEV
+            place = self._root.find(mount.target)
+            _make_read_only(place, attributes, recursive=mount.recursive)
+
+    def _overlay(self, mount: Overlay) -> None:
+        place = self._root.make(mount.target, directory=True)
+        upper, work = self._layer("upper"), self._layer("work")
+        self._count += 1
+        self._top_directory(mount, upper)
+        os.mkdir(work, 0o700)
+        layers = (("lowerdir", mount.lower), ("upperdir", upper), ("workdir", work))
+        where = ",".join(f"{name}={_escape(path)}" for name, path in layers)
+        options = _OVERLAY_IN_USERNS if self._userns else _OVERLAY_AS_ROOT
+        try:
+            _libc.mount("overlay", place, "overlay", _libc.MS_NODEV, f"{where},{options}")
+        except OSError as error:
+            # A bind of a directory with locked mounts below is refused, unless it has them all.
+            self._bind(Bind(target=mount.target, source=mount.lower, recursive=self._userns))
+            self._note("read-only: " + mount.target, "overlay", error)
+        self._root.mounted(mount.target, empty=False)
+
+    def _top_directory(self, mount: Overlay, upper: str) -> None:
+        """Make the upper directory: it is what the mount's top directory looks like."""
+        lower = os.stat(mount.lower)
+        mode = stat.S_IMODE(lower.st_mode) if mount.mode is None else mount.mode
+        os.mkdir(upper, mode)
+        if mount.mode is None and (lower.st_uid or lower.st_gid):
+            os.chown(upper, lower.st_uid, lower.st_gid)
+        if mode & _SPECIAL_BITS:  # which mkdir(2) ignores
+            os.chmod(upper, mode)
+
+    def _proc(self, mount: Proc) -> None:
+        if not mount.read_only:
+            try:
+                self._fresh("proc", mount.target)
+            except PermissionError as error:
+                # Inside another sandbox only a read-only one may be mounted anew.
+                self._fresh("proc", mount.target, _libc.MS_RDONLY)
+                self._note("read-only: " + mount.target, "proc", error)
+        else:
+            self._fresh("proc", mount.target, _libc.MS_RDONLY)
+
+    def _sysfs(self, mount: Sysfs) -> None:
+        try:
+            self._fresh("sysfs", mount.target, _libc.MS_RDONLY)
+        except PermissionError as error:
+            self._bind(Bind(target=mount.target, source="/sys"))
+            self._note("the host's devices: " + mount.target, "sysfs", error)
+
+    def _devpts(self, mount: DevPts) -> None:
+        gid = "" if mount.gid is None else f",gid={mount.gid}"
+        data = f"newinstance,ptmxmode=0666,mode=620{gid}"
+        try:
+            self._fresh("devpts", mount.target, 0, data)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # devpts belongs to user 0, who is unknown in this user namespace.
+            self._note("no pseudo-terminals: " + mount.target, "devpts", error)
+
+    def _read_only(self, mount: ReadOnly) -> None:
+        place = self._root.find(mount.target)
+        _libc.mount(place, place, None, _libc.MS_BIND)
+        place = self._root.find(mount.target)
+        _make_read_only(place, _libc.MOUNT_ATTR_RDONLY, recursive=False)
+
+    def _layer(self, kind: str) -> str:
+        return f"{self._layers}/{self._count}.{kind}"
+
+    def _note(self, what: str, fstype: str, error: OSError) -> None:
+        name = errno.errorcode.get(error.errno or 0, "")
+        self.notes.append(f"{what} ({fstype} refused: {name})")
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+def _escape(path: str) -> str:
+    """Return *path* as overlayfs reads it: a comma ends an option, a colon a layer."""
+    for character in "\\,:":
+        path = path.replace(character, "\\" + character)
+    return path
+
+
+def _make_read_only(place: str, attributes: int, *, recursive: bool) -> None:
+    try:
+        _libc.mount_setattr(place, set_=attributes, recursive=recursive)
+    except OSError as error:
+        # podman's default seccomp filter does not know the call.
+        if error.errno != errno.ENOSYS:
+            raise
+        for path in _mounts_below(place) if recursive else (place,):
+            _remount_read_only(path, attributes)
+
+
+def _remount_read_only(path: str, attributes: int) -> None:
+    """Do as mount_setattr(2) by mount(2), which resets what it is not told."""
+    now = os.statvfs(path).f_flag
+    kept = sum(flag for bit, flag in _KEPT_FLAGS.items() if now & bit)
+    if attributes & _libc.MOUNT_ATTR_NODEV:
+        kept |= _libc.MS_NODEV
+    flags = _libc.MS_REMOUNT | _libc.MS_BIND | _libc.MS_RDONLY
+    _libc.mount(None, path, None, flags | kept)
+
+
+def _mounts_below(place: str) -> list[str]:
+    top = os.path.realpath(place)
+    below = [mount.target for mount in mountinfo.visible(mountinfo.current())]
+    return [path for path in below if path == top or path.startswith(f"{top}/")]

@@ -1,0 +1,109 @@
+"""How a test process ended, and the rules to tell: pure functions over evidence.
+
+An end is judged by what cannot be forged from inside: the wait status, the counters of the
+sandbox's cgroup and the parent's own clock. `OutOfMemory` is said on the kernel's `oom_kill`
+counter alone; a SIGKILL from elsewhere stays a SIGKILL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import os
+import signal
+from typing import TYPE_CHECKING
+from typing import TypeAlias
+
+if TYPE_CHECKING:
+    from pytest_isolate.sandbox.errors import SandboxError
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The process left by itself."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signaled:
+    """The process was killed by a signal."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        """The signal's name, `SIGSEGV`; real-time signals have only a number."""
+        try:
+            return signal.Signals(self.number).name
+        except ValueError:
+            return f"signal {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """The kernel's OOM killer struck inside the sandbox. Sizes in bytes."""
+
+    cap: int | None
+    peak: int | None
+    outer: bool  #: the cap was not reached: an outer limit, or the machine itself, ran out
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The process ran longer than its limit, in seconds."""
+
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetupFailed:
+    """The process could not be put into its sandbox."""
+
+    error: SandboxError
+
+
+Outcome: TypeAlias = Exited | Signaled | OutOfMemory | TimedOut | SetupFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the sandbox's cgroup had counted when the process ended; `None` is not counted."""
+
+    oom_kills: int | None = None
+    limit_hits: int | None = None  #: times that the memory cap itself was reached
+    memory_peak: int | None = None  #: bytes
+    cpu_seconds: float | None = None
+    pids_peak: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """The figures of one test; `None` where this machine does not count them."""
+
+    wall_seconds: float
+    cpu_seconds: float | None = None
+    memory_peak: int | None = None  #: bytes
+    processes: int | None = None  #: the most at once, threads included
+
+
+def classify(
+    status: int,
+    evidence: Evidence,
+    *,
+    memory_cap: int | None,
+    timed_out: float | None = None,
+    setup_error: SandboxError | None = None,
+) -> Outcome:
+    """Return how the process of wait *status* ended.
+
+    *timed_out* is the limit in seconds if the parent ended the process for it.
+    """
+    if setup_error is not None:
+        return SetupFailed(setup_error)
+    if evidence.oom_kills:
+        return OutOfMemory(memory_cap, evidence.memory_peak, outer=evidence.limit_hits == 0)
+    if timed_out is not None:
+        return TimedOut(timed_out)
+    if os.WIFSIGNALED(status):
+        return Signaled(os.WTERMSIG(status))
+    return Exited(os.WEXITSTATUS(status))

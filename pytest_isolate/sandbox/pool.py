@@ -1,0 +1,216 @@
+"""The parent's side of the keeper: prepare ahead, lease, retire.
+
+A lease is a ready sandbox and the descriptors that came with it; it owns them until it is retired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import select
+import signal
+import socket
+import sys
+from typing import Final
+from typing import final
+
+import pytest_isolate
+from pytest_isolate.sandbox import privileges
+from pytest_isolate.sandbox.capabilities import Capabilities
+from pytest_isolate.sandbox.cgroups.evidence import read_evidence
+from pytest_isolate.sandbox.errors import KeeperError
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.outcome import Evidence
+from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.wire.channel import Socket
+from pytest_isolate.wire.errors import PeerGone
+from pytest_isolate.wire.frames import Hello
+from pytest_isolate.wire.frames import Prepare
+from pytest_isolate.wire.frames import Ready
+from pytest_isolate.wire.frames import Retire
+from pytest_isolate.wire.frames import Unready
+
+_PATIENCE_SECONDS: Final = 60.0  #: a sandbox takes milliseconds; a keeper this slow is stuck
+_SOCKET_FD: Final = 3
+_BOOT: Final = (
+    "import sys; sys.path.append(sys.argv[1]);"
+    " from pytest_isolate.sandbox.keeper import main; main(int(sys.argv[2]), int(sys.argv[3]))"
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A ready sandbox, for one process tree."""
+
+    spec: Spec
+    number: int
+    pool: Pool
+    init: int  #: pidfd of its PID 1
+    joins: tuple[int, ...]  #: `cgroup.procs` of its cgroups, open for writing
+    counters: Mapping[str, int]  #: counter files of its cgroups, open for reading
+    notes: tuple[str, ...]  #: what of the root file system could not be had in full
+
+    def evidence(self) -> Evidence:
+        """Return what the sandbox's cgroup has counted so far."""
+        return read_evidence(self.counters)
+
+    def kill(self) -> None:
+        """Kill every process inside, at once."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.init, signal.SIGKILL)
+
+    def retire(self) -> None:
+        """Give the sandbox back; whatever is left inside dies, and no descriptor stays open."""
+        for fd in (self.init, *self.joins, *self.counters.values()):
+            os.close(fd)
+        self.pool.retire(self.number)
+
+
+@final
+class Pool:
+    """The keeper, its sandboxes ahead of their tests, and what it said of this machine."""
+
+    def __init__(self, channel: Socket, pid: int, stderr: int) -> None:
+        self._socket = channel
+        self._keeper = pid
+        self._keeper_fd = os.pidfd_open(pid)
+        self._stderr = stderr
+        self._owner = os.getpid()
+        self._capabilities: Capabilities | None = None
+        self._next = 1
+        self._ordered: dict[int, Spec] = {}
+        self._arrived: dict[int, tuple[Ready | Unready, list[int]]] = {}
+        #: Whether a child can be forked straight into a PID namespace, see `supervisor`.
+        self.forks_inside = privileges.has(privileges.effective(), privileges.CAP_SYS_ADMIN)
+
+    @classmethod
+    def start(cls) -> Pool:
+        """Start a keeper for this process; it says `Hello` when it has looked around."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        stderr = os.memfd_create("isolate-keeper", os.MFD_CLOEXEC)
+        place = os.fspath(Path(pytest_isolate.__file__).parent.parent)
+        bytecode = ["-B"] if sys.dont_write_bytecode else []
+        arguments = [place, str(_SOCKET_FD), str(os.getpid())]
+        with theirs:
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", *bytecode, "-c", _BOOT, *arguments],
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, stderr, 2),
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), _SOCKET_FD),
+                ],
+                # The terminal's Ctrl-C is the parent's business.
+                setsid=True,
+            )
+        return cls(Socket(ours), pid, stderr)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the machine gives; waits for the keeper's `Hello` the first time."""
+        while self._capabilities is None:
+            self._hear()
+        return self._capabilities
+
+    @property
+    def ahead(self) -> int:
+        """How many sandboxes are ordered and not yet leased."""
+        return len(self._ordered)
+
+    def prepare(self, spec: Spec) -> int:
+        """Order a sandbox of *spec* and return its number, without waiting for it."""
+        self._check_owner()
+        number = self._next
+        self._next += 1
+        self._send(Prepare(number, spec.to_json()))
+        self._ordered[number] = spec
+        return number
+
+    def lease(self, spec: Spec) -> Lease:
+        """Return a ready sandbox of *spec*, one made ahead if there is one.
+
+        Raises `SandboxError` if it could not be made, `KeeperError` if the keeper is gone.
+        """
+        self._check_owner()
+        equal = (number for number, ordered in self._ordered.items() if ordered == spec)
+        number = next(equal, None) or self.prepare(spec)
+        while number not in self._arrived:
+            self._hear()
+        del self._ordered[number]
+        frame, fds = self._arrived.pop(number)
+        if isinstance(frame, Unready):
+            raise SandboxError.from_json(frame.error)
+        named = list(zip(frame.names, fds, strict=True))
+        return Lease(
+            spec=spec,
+            number=number,
+            pool=self,
+            init=next(fd for name, fd in named if name == "init"),
+            joins=tuple(fd for name, fd in named if name == "join"),
+            counters={name: fd for name, fd in named if name not in {"init", "join"}},
+            notes=tuple(frame.notes),
+        )
+
+    def retire(self, number: int) -> None:
+        """Tell the keeper that a sandbox is done with; a dead keeper has removed it already."""
+        with suppress(KeeperError):
+            self._send(Retire(number))
+
+    def broken(self) -> KeeperError | None:
+        """Return what killed the keeper, or `None` while it lives."""
+        gone = select.poll()
+        gone.register(self._keeper_fd, select.POLLIN)
+        return self._mourn() if gone.poll(0) else None
+
+    def close(self) -> None:
+        """Let the keeper remove everything, and wait until it has."""
+        if os.getpid() != self._owner:
+            return
+        self._socket.close()
+        for _, fds in self._arrived.values():
+            for fd in fds:
+                os.close(fd)
+        self._arrived.clear()
+        with suppress(ChildProcessError):
+            os.waitpid(self._keeper, 0)
+        os.close(self._keeper_fd)
+        os.close(self._stderr)
+
+    def _send(self, frame: Prepare | Retire) -> None:
+        try:
+            self._socket.send(frame)
+        except PeerGone:
+            raise self._mourn() from None
+
+    def _hear(self) -> None:
+        try:
+            received = self._socket.receive(timeout=_PATIENCE_SECONDS)
+        except (PeerGone, TimeoutError):
+            raise self._mourn() from None
+        match received:
+            case None:
+                raise self._mourn()
+            case Hello(capabilities=entries), _:
+                self._capabilities = Capabilities.from_json(entries)
+            case (Ready() | Unready()) as frame, fds if frame.sandbox in self._ordered:
+                self._arrived[frame.sandbox] = frame, fds
+            case _, fds:
+                for fd in fds:
+                    os.close(fd)
+
+    def _mourn(self) -> KeeperError:
+        size = os.fstat(self._stderr).st_size
+        lines = os.pread(self._stderr, size, 0).decode(errors="replace").strip().splitlines()
+        words = lines[-1] if lines else "it left no words; something may have killed it"
+        return KeeperError(f"the keeper of the sandboxes is gone: {words}")
+
+    def _check_owner(self) -> None:
+        if os.getpid() != self._owner:
+            msg = "this process is a forked copy of the one whose sandboxes these are"
+            raise KeeperError(msg)

@@ -1,0 +1,68 @@
+"""Capabilities: what this process has, and what a test keeps of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox.spec import User
+
+# linux/capability.h
+CAP_SETGID: Final = 6
+CAP_SETUID: Final = 7
+CAP_SYS_ADMIN: Final = 21
+_LAST_CAP: Final = 63
+
+#: What Docker grants by default: chown, dac_override, fowner, fsetid, kill, setgid, setuid,
+#: setpcap, net_bind_service, net_raw, sys_chroot, mknod, audit_write, setfcap
+#: (docs.docker.com/engine/containers/run, "Runtime privilege and Linux capabilities").
+CONTAINER_CAPS: Final = sum(
+    1 << cap for cap in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)
+)
+
+
+def effective() -> int:
+    """Return this process's effective capabilities as a bit mask."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        line = next(line for line in status if line.startswith("CapEff:"))
+    return int(line.split()[1], 16)
+
+
+def has(mask: int, *caps: int) -> bool:
+    """Return whether *mask* has all of *caps*."""
+    return all(mask >> cap & 1 for cap in caps)
+
+
+def in_initial_userns() -> bool:
+    """Return whether all ids are mapped to themselves, as in the machine's own namespace."""
+    with open("/proc/self/uid_map", encoding="ascii") as lines:
+        return [line.split() for line in lines] == [["0", "0", "4294967295"]]
+
+
+def is_machine_root() -> bool:
+    """Return whether this process may mount as the machine's own root does."""
+    return has(effective(), CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID) and in_initial_userns()
+
+
+def drop(user: User, uid: int) -> None:
+    """Give up what the test must not keep inside its user namespace.
+
+    *uid* is the identity that the test has there. `User.ROOT` keeps everything.
+    """
+    if user is User.ROOT:
+        return
+    if uid != 0:
+        # Set-user-ID programs of unmapped owners would not work anyway.
+        _libc.prctl(_libc.PR_SET_NO_NEW_PRIVS, 1)
+        _libc.capset(0)
+        return
+    # An exec as uid 0 gains the bounding set anew, so what is dropped must leave it as well.
+    for cap in range(_last_cap() + 1):
+        if not CONTAINER_CAPS >> cap & 1:
+            _libc.prctl(_libc.PR_CAPBSET_DROP, cap)
+    _libc.capset(CONTAINER_CAPS)
+
+
+def _last_cap() -> int:
+    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as number:
+        return min(int(number.read()), _LAST_CAP)

@@ -1,0 +1,245 @@
+"""Root file systems as plans: from a specification and the host to mounts, without effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import os
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import TypeGuard
+from typing import assert_never
+from typing import final
+
+from pytest_isolate.sandbox import etc
+from pytest_isolate.sandbox import putback
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.host import Host
+from pytest_isolate.sandbox.host import Kind
+from pytest_isolate.sandbox.mountplan import Bind
+from pytest_isolate.sandbox.mountplan import Device
+from pytest_isolate.sandbox.mountplan import DevPts
+from pytest_isolate.sandbox.mountplan import Directory
+from pytest_isolate.sandbox.mountplan import Mask
+from pytest_isolate.sandbox.mountplan import Mount
+from pytest_isolate.sandbox.mountplan import Mqueue
+from pytest_isolate.sandbox.mountplan import Overlay
+from pytest_isolate.sandbox.mountplan import Proc
+from pytest_isolate.sandbox.mountplan import ReadOnly
+from pytest_isolate.sandbox.mountplan import Symlink
+from pytest_isolate.sandbox.mountplan import Sysfs
+from pytest_isolate.sandbox.mountplan import Tmpfs
+from pytest_isolate.sandbox.spec import DirectoryRoot
+from pytest_isolate.sandbox.spec import HostRoot
+from pytest_isolate.sandbox.spec import MinimalRoot
+from pytest_isolate.sandbox.spec import Network
+from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.sandbox.trees import Trees
+from pytest_isolate.sandbox.trees import is_below
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Host", "Plan", "plan_root", "staging_place", "tmpfs_size"]
+
+#: Empty in every sandbox, with their modes.
+_FRESH: Final = (("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/run", 0o755))  # noqa: S108
+#: Made by the sandbox itself.
+_OWN: Final = ("/dev", "/proc", "/sys")
+_COVERED: Final = (*(target for target, _ in _FRESH), *_OWN)
+
+_DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun")
+_DEVICE_LINKS: Final = (
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/core", "/proc/kcore"),
+    ("/dev/ptmx", "pts/ptmx"),
+)
+_TTY_GROUP: Final = 5  # of every distribution, see MAKEDEV(8)
+
+#: User 0 may write here by the files' modes alone, whatever capabilities it has.
+_KNOBS: Final = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+_SECRETS: Final = ("/proc/kcore", "/proc/keys", "/proc/timer_list")
+#: Under the message queues, where no path leads: see `_processes`.
+_SPARE_PROC: Final = "/dev/mqueue/proc"
+
+#: Where a dynamic loader finds what the interpreter and its extension modules are linked to.
+_LIBRARIES: Final = (
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libx32",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+    "/nix/store",
+    "/gnu/store",
+)
+
+#: Directories that every host has and few mount anything of their own below.
+_STAGING_PLACES: Final = (
+    "/run",
+    "/tmp",  # noqa: S108
+    "/var/tmp",  # noqa: S108
+    "/mnt",
+    "/media",
+    "/srv",
+    "/dev/shm",  # noqa: S108
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The mounts of one root file system, by what they need. Each stage follows the one before.
+
+    The machine's root may carry out the first two before it enters a user namespace; all that
+    was mounted until then is locked inside (mount_namespaces(7)), and no capability undoes it.
+    """
+
+    outer: tuple[Mount, ...]  #: need a mount namespace, and nothing else
+    processes: tuple[Mount, ...]  #: need the sandbox's PID namespace
+    devices: tuple[Mount, ...]  #: need its network and IPC namespaces
+
+    @property
+    def inner(self) -> tuple[Mount, ...]:
+        """What needs namespaces of the sandbox's own."""
+        return self.processes + self.devices
+
+    def describe(self) -> str:
+        """Return one line a mount."""
+        return "\n".join(mount.describe() for mount in self.outer + self.inner)
+
+
+def plan_root(spec: Spec, host: Host) -> Plan:
+    """Return the plan of the root file system that *spec* asks for.
+
+    Raise `SandboxError` if it asks for a root directory or a writable path that is not there.
+    """
+    base = _base(spec, host)
+    libraries = _libraries(spec, host)
+    back = putback.plan(spec, host, base=base, covered=_COVERED, libraries=libraries)
+    own = _fresh(spec, host)
+    outer = (*base, *back.below, *own, *back.above, *etc.plan(spec, host))
+    return Plan(outer=outer, processes=_processes(host), devices=_devices(spec, host))
+
+
+def tmpfs_size(spec: Spec, host: Host) -> int | None:
+    """Return the size in bytes of a sandbox's tmpfs, `None` for the kernel's default.
+
+    A tmpfs is never smaller than the memory cap: its pages are charged to the same cgroup, so the
+    cap decides first.
+    """
+    cap = spec.limits.memory
+    return cap if cap is not None and cap > host.memory_total // 2 else None
+
+
+def staging_place(plan: Plan) -> str:
+    """Return a directory that a tmpfs may cover while *plan* is carried out.
+
+    Nothing that the plan takes from the host lies below it.
+    """
+    mounts = plan.outer + plan.inner
+    sources = [m.lower if isinstance(m, Overlay) else m.source for m in mounts if _takes(m)]
+    whole = [m.source for m in mounts if isinstance(m, Bind) and m.recursive]
+    for place in _STAGING_PLACES:
+        is_free = not any(is_below(source, place) for source in sources)
+        is_free = is_free and not any(is_below(place, source) for source in whole)
+        if is_free and os.path.isdir(place) and not os.path.islink(place):
+            return place
+    raise SandboxError(
+        "find a place for the sandbox's files",
+        f"something that the sandbox needs lies below each of {', '.join(_STAGING_PLACES)}",
+        "make an empty directory /srv",
+    )
+
+
+def _takes(mount: Mount) -> TypeGuard[Overlay | Bind | Device]:
+    return isinstance(mount, Overlay | Bind | Device)
+
+
+def _base(spec: Spec, host: Host) -> tuple[Mount, ...]:
+    match spec.root:
+        case HostRoot():
+            return Trees(host, _COVERED).copy("/", "/")
+        case MinimalRoot():
+            return (Directory(target="/"),)
+        case DirectoryRoot(path):
+            top = host.files.real(path)
+            node = host.files.node(top)
+            if node is None or node.kind is not Kind.DIRECTORY:
+                raise SandboxError(f"use {path} as root file system", "it is not a directory")
+            return Trees(host, _COVERED).copy(top, "/")
+        case _:
+            assert_never(spec.root)
+
+
+def _libraries(spec: Spec, host: Host) -> tuple[str, ...]:
+    """Return the host's directories of shared libraries for a root that has none."""
+    if not isinstance(spec.root, MinimalRoot):
+        return ()
+    return tuple(path for path in _LIBRARIES if host.files.node(path) is not None)
+
+
+def _fresh(spec: Spec, host: Host) -> tuple[Mount, ...]:
+    size = tmpfs_size(spec, host)
+    targets = dict(_FRESH)
+    if isinstance(spec.root, HostRoot):
+        # A link from one to the other is met on some images.
+        targets = {host.files.real(target): mode for target, mode in _FRESH}
+    scratch = (Tmpfs(target=t, mode=mode, size=size) for t, mode in targets.items())
+    whole_sys = not host.privileged or spec.network is Network.HOST
+    return (
+        *scratch,
+        *_run_directories(host),
+        Tmpfs(target="/dev", devices=True),
+        *_device_nodes(host),
+        *(Symlink(target=target, to=to) for target, to in _DEVICE_LINKS),
+        DevPts(target="/dev/pts", gid=_TTY_GROUP if host.privileged else None),
+        Tmpfs(target="/dev/shm", mode=0o1777, size=size),  # noqa: S108
+        # As root, mounts below need not come along: what they hide can only be read.
+        Bind(target="/sys", source="/sys", recursive=whole_sys),
+    )
+
+
+def _run_directories(host: Host) -> Iterator[Mount]:
+    if host.files.node("/run/lock") is not None:
+        yield Directory(target="/run/lock", mode=0o1777)
+    if host.files.node(f"/run/user/{host.uid}") is not None:  # XDG_RUNTIME_DIR
+        yield Directory(target="/run/user")
+        yield Directory(target=f"/run/user/{host.uid}", mode=0o700)
+
+
+def _device_nodes(host: Host) -> Iterator[Mount]:
+    for name in _DEVICES:
+        path = f"/dev/{name}"
+        node = host.files.node(path)
+        if node is not None and node.device:
+            yield Device(target=path, source=path, device=node.device, mode=node.mode)
+
+
+def _processes(host: Host) -> tuple[Mount, ...]:
+    """Return /proc and what keeps the machine's knobs out of reach.
+
+    The kernel lets a nested sandbox mount a proc of its own only if it can see one already that
+    nothing is mounted on, and no more writable than that one. So there is a spare, which a nested
+    user namespace sees but no path leads to. For user 0 it is read-only: a writable proc is a
+    writable /proc/sys.
+    """
+    is_user_0 = host.privileged or host.uid == 0
+    return (
+        Proc(target="/proc"),
+        *(ReadOnly(target=path) for path in _KNOBS if host.files.node(path) is not None),
+        *(Mask(target=path) for path in _SECRETS if host.files.node(path) is not None),
+        Proc(target=_SPARE_PROC, read_only=is_user_0),
+    )
+
+
+def _devices(spec: Spec, host: Host) -> tuple[Mount, ...]:
+    sysfs = () if spec.network is Network.HOST else (Sysfs(target="/sys"),)
+    has_mqueue = host.files.node("/proc/sys/fs/mqueue") is not None
+    return (*sysfs, *((Mqueue(target="/dev/mqueue"),) if has_mqueue else ()))

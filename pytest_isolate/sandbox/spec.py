@@ -1,0 +1,111 @@
+"""What a sandbox is to be: plain data, decided before anything is done.
+
+A `Spec` is made from a policy, travels to the keeper as JSON, and is what two
+sandboxes are compared by: a prepared sandbox serves any test of an equal spec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+import enum
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import TypeAlias
+from typing import cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Network(enum.StrEnum):
+    """Which network a sandbox sees."""
+
+    LOOPBACK = "loopback"  #: its own namespace, `lo` up, nothing else
+    NONE = "none"  #: its own namespace, `lo` down
+    HOST = "host"  #: the caller's
+
+
+class User(enum.StrEnum):
+    """Which identity a test has inside."""
+
+    KEEP = "keep"  #: the caller's uid and gid
+    ROOT = "root"  #: uid 0 with all capabilities of its own user namespace
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoot:
+    """The machine's own tree, copy on write."""
+
+
+@dataclass(frozen=True, slots=True)
+class MinimalRoot:
+    """An empty root with the interpreter, the import path and the project, read-only."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryRoot:
+    """A directory's files, copy on write."""
+
+    path: str  #: absolute
+
+
+Root: TypeAlias = HostRoot | MinimalRoot | DirectoryRoot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Caps that a cgroup enforces; `None` is no cap."""
+
+    memory: int | None = None  #: bytes, swap included
+    pids: int | None = None  #: processes and threads at once
+    cpus: float | None = None  #: CPU seconds per second
+
+    def __bool__(self) -> bool:
+        """Return whether any cap is asked for."""
+        return (self.memory, self.pids, self.cpus) != (None, None, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One sandbox, whole.
+
+    All paths are absolute paths of the host, and are found at the same path inside.
+    """
+
+    hostname: str = "isolated"
+    network: Network = Network.LOOPBACK
+    user: User = User.KEEP
+    root: Root = field(default_factory=HostRoot)
+    limits: Limits = field(default_factory=Limits)
+    writable: tuple[str, ...] = ()  #: written through to the host
+    imports: tuple[str, ...] = ()  #: what the interpreter needs to go on importing
+    project: tuple[str, ...] = ()  #: the code under test: copy on write where the root is
+
+    def to_json(self) -> dict[str, object]:
+        """Return this specification as JSON values."""
+        data = asdict(self)
+        data["root"] = {"kind": _KINDS[type(self.root)], **asdict(self.root)}
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> Spec:
+        """Return the specification that `to_json` wrote."""
+        fields = dict(data)
+        root = dict(cast("Mapping[str, str]", fields["root"]))
+        kind = root.pop("kind")
+        fields["root"] = next(c for c, k in _KINDS.items() if k == kind)(**root)
+        fields["limits"] = Limits(**cast("dict[str, int | None]", fields["limits"]))
+        fields["network"] = Network(cast("str", fields["network"]))
+        fields["user"] = User(cast("str", fields["user"]))
+        for name in ("writable", "imports", "project"):
+            fields[name] = tuple(cast("list[str]", fields[name]))
+        return cls(**fields)  # type: ignore[arg-type]  # the fields were just typed one by one
+
+
+_KINDS: Final[dict[type[HostRoot | MinimalRoot | DirectoryRoot], str]] = {
+    HostRoot: "host",
+    MinimalRoot: "minimal",
+    DirectoryRoot: "directory",
+}

@@ -1,0 +1,291 @@
+"""One process in one sandbox, from fork to verdict.
+
+The process is a fork of the caller, so it has every imported module, copy on write. A PID
+namespace is entered by fork only. Where the caller may (CAP_SYS_ADMIN) it points its own
+`pid_for_children` at the sandbox around that one fork, and the process costs one fork of the big
+interpreter. Otherwise a *relay* enters the namespaces, forks the process and passes its wait
+status on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import dataclass
+import os
+import select
+import signal
+import struct
+import sys
+import time
+import traceback
+from typing import Final
+from typing import NoReturn
+import warnings
+
+from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox import entry as door
+from pytest_isolate.sandbox import interpreter
+from pytest_isolate.sandbox.entry import Entry
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.errors import step
+from pytest_isolate.sandbox.outcome import Outcome
+from pytest_isolate.sandbox.outcome import Signaled
+from pytest_isolate.sandbox.outcome import Usage
+from pytest_isolate.sandbox.outcome import classify
+from pytest_isolate.sandbox.pool import Lease
+from pytest_isolate.wire.channel import Reader
+from pytest_isolate.wire.channel import Writer
+from pytest_isolate.wire.frames import Bye
+from pytest_isolate.wire.frames import Confined
+from pytest_isolate.wire.frames import Frame
+from pytest_isolate.wire.frames import Refused
+
+_BROKEN: Final = 3  #: exit status of a process whose *main* raised
+_STATUS: Final = struct.Struct("idd")  #: wait status, user and system seconds
+_DYING_SECONDS: Final = 30.0  #: how long a killed process may take to be gone
+_DRAIN_SECONDS: Final = 5.0  #: how long frames may still come after the process has ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a process ended, and whether it had said everything."""
+
+    outcome: Outcome
+    usage: Usage
+    said_bye: bool
+    garbage: str  #: "", or how it broke the wire protocol
+
+
+def run(
+    lease: Lease,
+    entry: Entry,
+    main: Callable[[Writer], None],
+    *,
+    timeout: float | None = None,
+    on_frame: Callable[[Frame], None] = lambda _: None,
+    on_start: Callable[[int], None] = lambda _: None,
+) -> End:
+    """Run *main* in a fork of this process, inside the sandbox of *lease*.
+
+    *on_start* is told the pid, *on_frame* every frame as it arrives. After *timeout* seconds, or
+    if a callback raises, everything in the sandbox is killed.
+    """
+    started = time.monotonic()
+    watch = _Watch(on_frame)
+    try:
+        process = _spawn(lease, entry, main)
+    except SandboxError as error:
+        wall = time.monotonic() - started
+        return _judge(lease, 0, Usage(wall_seconds=wall), watch, None, error)
+    try:
+        on_start(process.pid)
+        timed_out = _follow(process, lease, watch, None if timeout is None else started + timeout)
+        status, cpu = process.wait()
+    except BaseException:
+        lease.kill()
+        process.wait()
+        raise
+    finally:
+        process.close()
+    usage = Usage(wall_seconds=time.monotonic() - started, cpu_seconds=cpu)
+    return _judge(
+        lease, status, usage, watch, timeout if timed_out else None, watch.refused,
+        garbage=process.reader.garbage,
+    )
+
+
+class _Watch:
+    """What has been heard from the process so far."""
+
+    def __init__(self, on_frame: Callable[[Frame], None]) -> None:
+        self._on_frame = on_frame
+        self.refused: SandboxError | None = None
+        self.said_bye = False
+
+    def hear(self, frame: Frame) -> None:
+        match frame:
+            case Refused(error=error):
+                self.refused = SandboxError.from_json(error)
+            case Bye():
+                self.said_bye = True
+            case _:
+                self._on_frame(frame)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Process:
+    """A started process; `pid` is the relay's where there is one."""
+
+    pid: int
+    pidfd: int
+    reader: Reader
+    relayed: int  #: the relay's status pipe, or -1
+
+    def wait(self) -> tuple[int, float]:
+        """Return the wait status and the CPU seconds, its waited-for children's included."""
+        try:
+            _, status, rusage = os.wait4(self.pid, 0)
+        except ChildProcessError:
+            # Somebody ignores SIGCHLD or waits for any child; frames decide what can be said.
+            return 0, 0.0
+        cpu = rusage.ru_utime + rusage.ru_stime
+        if self.relayed < 0:
+            return status, cpu
+        words = os.read(self.relayed, _STATUS.size)
+        if len(words) < _STATUS.size:
+            return status or signal.SIGKILL, cpu
+        status, user, system = _STATUS.unpack(words)
+        return status, user + system
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+        self.reader.close()
+        if self.relayed >= 0:
+            os.close(self.relayed)
+
+
+def _spawn(lease: Lease, entry: Entry, main: Callable[[Writer], None]) -> _Process:
+    inside = lease.pool.forks_inside
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    relayed, relaying = (-1, -1) if inside else os.pipe2(os.O_CLOEXEC)
+    with step("fork into sandbox"):
+        pid = _fork_into(lease.init) if inside else _fork()
+    if pid == 0:
+        _be_child(lease, entry, main, writing, relaying)
+    os.close(writing)
+    if not inside:
+        os.close(relaying)
+    return _Process(pid=pid, pidfd=os.pidfd_open(pid), reader=Reader(reading), relayed=relayed)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 warns of a fork with threads; ours is said once, in our words, by the caller.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _fork_into(init: int) -> int:
+    """Fork a child that is in the PID namespace of *init* from its first instruction."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    pid = -1
+    try:
+        _libc.setns(init, _libc.CLONE_NEWPID)
+        pid = _fork()
+    finally:
+        if pid != 0:
+            # Left pointing at a namespace whose init is dead, every later fork would be ENOMEM.
+            _libc.setns(own, _libc.CLONE_NEWPID)
+        os.close(own)
+    return pid
+
+
+def _be_child(
+    lease: Lease, entry: Entry, main: Callable[[Writer], None], writing: int, relaying: int
+) -> NoReturn:
+    status = _BROKEN
+    try:
+        interpreter.preload(entry.preload)
+        door.join(lease.spec, lease.init, lease.joins, pid_too=relaying >= 0)
+        if relaying >= 0:
+            pid = os.fork()
+            if pid:
+                _relay(pid, relaying)
+        door.settle(lease.spec, entry, (writing,))
+        writer = Writer(writing)
+        writer.send(Confined())
+        main(writer)
+        writer.send(Bye())
+        status = 0
+    except SandboxError as error:
+        Writer(writing).send(Refused(error.to_json()))
+    except BaseException:  # noqa: BLE001  # the outermost frame of a forked child
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        os._exit(status)
+
+
+def _relay(pid: int, relaying: int) -> NoReturn:
+    """Wait for the process and pass its status on; the terminal's signals are not for us."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    _, status, rusage = os.wait4(pid, 0)
+    os.write(relaying, _STATUS.pack(status, rusage.ru_utime, rusage.ru_stime))
+    os._exit(0)
+
+
+def _follow(process: _Process, lease: Lease, watch: _Watch, deadline: float | None) -> bool:
+    """Read frames until the process has ended; return whether *deadline* ended it."""
+    reader = process.reader
+    poll = select.poll()
+    poll.register(process.pidfd, select.POLLIN)
+    poll.register(reader.fd, select.POLLIN)
+    timed_out = False
+    while True:
+        ready = dict(poll.poll(_milliseconds(deadline)))
+        if not ready:
+            if timed_out:
+                raise SandboxError("kill sandbox", "its processes did not die")  # noqa: TRY003
+            timed_out = True
+            lease.kill()
+            deadline = time.monotonic() + _DYING_SECONDS
+            continue
+        ended = process.pidfd in ready
+        _drain(reader, watch, until_empty=ended)
+        if ended:
+            return timed_out
+        if reader.eof or reader.garbage:
+            with suppress(KeyError):
+                poll.unregister(reader.fd)
+
+
+def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:
+    # A grandchild may hold the pipe and write on: the end of the process is the end of its words.
+    stop = time.monotonic() + _DRAIN_SECONDS
+    while frames := reader.drain():
+        for frame in frames:
+            watch.hear(frame)
+        if not until_empty or time.monotonic() > stop:
+            return
+
+
+def _milliseconds(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+
+
+def _judge(
+    lease: Lease,
+    status: int,
+    usage: Usage,
+    watch: _Watch,
+    timed_out: float | None,
+    setup_error: SandboxError | None,
+    garbage: str = "",
+) -> End:
+    evidence = lease.evidence()
+    outcome = classify(
+        status,
+        evidence,
+        memory_cap=lease.spec.limits.memory,
+        timed_out=timed_out,
+        setup_error=setup_error,
+    )
+    if outcome == Signaled(signal.SIGKILL):
+        broken = lease.pool.broken()
+        if broken is not None:
+            error = SandboxError("keep sandbox", str(broken))
+            outcome = classify(status, evidence, memory_cap=None, setup_error=error)
+    cpu = usage.cpu_seconds if evidence.cpu_seconds is None else evidence.cpu_seconds
+    figures = Usage(
+        wall_seconds=usage.wall_seconds,
+        cpu_seconds=cpu,
+        memory_peak=evidence.memory_peak,
+        processes=evidence.pids_peak,
+    )
+    return End(outcome=outcome, usage=figures, said_bye=watch.said_bye, garbage=garbage)

@@ -1,0 +1,124 @@
+"""Trees of the host, copy on write: which overlays and binds show one inside.
+
+As the machine's root, one overlay for each real mount point. In a user namespace an overlay of a
+directory with mounts below it is refused (what they cover would be seen), so such a directory is
+made anew and its entries are taken one by one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import final
+
+from pytest_isolate.sandbox import mountinfo
+from pytest_isolate.sandbox.host import CAN_ENTER
+from pytest_isolate.sandbox.host import Host
+from pytest_isolate.sandbox.host import Kind
+from pytest_isolate.sandbox.host import Node
+from pytest_isolate.sandbox.mountplan import Bind
+from pytest_isolate.sandbox.mountplan import Directory
+from pytest_isolate.sandbox.mountplan import Overlay
+from pytest_isolate.sandbox.mountplan import Symlink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_isolate.sandbox.mountinfo import MountPoint
+    from pytest_isolate.sandbox.mountplan import Mount
+
+
+def is_below(path: str, top: str) -> bool:
+    """Return whether *path* is *top* or lies below it."""
+    return path == top or path.startswith(f"{top.rstrip('/')}/")
+
+
+def is_below_any(path: str, tops: tuple[str, ...]) -> bool:
+    """Return whether *path* is one of *tops* or lies below one."""
+    return any(is_below(path, top) for top in tops)
+
+
+@final
+class Trees:
+    """The host's trees, but for what the sandbox covers with something of its own."""
+
+    def __init__(self, host: Host, covered: tuple[str, ...]) -> None:
+        self._files = host.files
+        self._privileged = host.privileged
+        self._covered = covered
+        self._mounts = host.mounts
+        self._visible = {mount.target: mount for mount in mountinfo.visible(host.mounts)}
+
+    def copy(self, source: str, target: str) -> tuple[Mount, ...]:
+        """Return the mounts that show the host's *source* at *target*, copy on write."""
+        node = self._files.node(source)
+        if node is None:
+            return ()
+        if node.kind is not Kind.DIRECTORY:
+            return (_file(source, target),)
+        if self._privileged:
+            return tuple(self._per_mount(source, target))
+        return tuple(self._per_directory(source, target, node))
+
+    def _per_mount(self, source: str, target: str) -> Iterator[Mount]:
+        yield Overlay(target=target, lower=source)
+        for mount in self._visible.values():
+            place = target.rstrip("/") + mount.target[len(source.rstrip("/")) :]
+            is_inside = mount.target != source and is_below(mount.target, source)
+            if is_inside and mount.is_real and not is_below_any(place, self._covered):
+                yield from self._mount_point(mount, place)
+
+    def _mount_point(self, mount: MountPoint, target: str) -> Iterator[Mount]:
+        node = self._files.node(mount.target)
+        if node is None:
+            return
+        if node.kind is not Kind.DIRECTORY:
+            yield _file(mount.target, target)
+        elif mount.read_only:
+            yield Bind(target=target, source=mount.target, recursive=False)
+        else:
+            yield Overlay(target=target, lower=mount.target)
+
+    def _per_directory(self, source: str, target: str, node: Node) -> Iterator[Mount]:
+        mount = self._visible.get(source)
+        if not node.access & CAN_ENTER or (mount is not None and not mount.is_real):
+            yield Directory(target=target, mode=0 if target != "/" else 0o755)
+        elif any(m.target != source and is_below(m.target, source) for m in self._mounts):
+            yield Directory(target=target, mode=_shown_mode(node))
+            for name in self._files.names(source):
+                yield from self._entry(
+                    f"{source.rstrip('/')}/{name}", f"{target.rstrip('/')}/{name}"
+                )
+        elif self._is_read_only(source):
+            yield Bind(target=target, source=source)
+        else:
+            yield Overlay(target=target, lower=source, mode=_shown_mode(node))
+
+    def _entry(self, source: str, target: str) -> Iterator[Mount]:
+        node = self._files.node(source)
+        if node is None or is_below_any(target, self._covered):
+            return
+        if node.kind is Kind.DIRECTORY:
+            yield from self._per_directory(source, target, node)
+        elif node.kind is Kind.SYMLINK:
+            yield Symlink(target=target, to=node.to)
+        else:
+            yield _file(source, target)
+
+    def _is_read_only(self, path: str) -> bool:
+        while path not in self._visible:
+            if path == "/":
+                return False
+            path = path[: path.rfind("/")] or "/"
+        return path != "/" and self._visible[path].read_only
+
+
+def _file(source: str, target: str) -> Bind:
+    return Bind(target=target, source=source, directory=False, recursive=False)
+
+
+def _shown_mode(node: Node) -> int:
+    """Return the mode of a directory that the caller will own, so that no more can be done there.
+
+    The top of an overlay belongs to who mounts it: the owner's bits are what the caller's were.
+    """
+    return node.mode & 0o1077 | node.access << 6

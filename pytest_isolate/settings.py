@@ -1,0 +1,224 @@
+"""The table of settings: what can be asked of an isolated test, and where.
+
+Flags, ini keys, the marker's signature and their help come from this table alone. A row's name is
+its argument of `@pytest.mark.isolated` and its field of `Policy`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import enum
+from functools import partial
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Final
+
+from pytest_isolate import sizes
+from pytest_isolate import values
+from pytest_isolate.sandbox.spec import DirectoryRoot
+from pytest_isolate.sandbox.spec import MinimalRoot
+from pytest_isolate.sandbox.spec import Network
+from pytest_isolate.sandbox.spec import Root
+from pytest_isolate.sandbox.spec import User
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Mapping
+
+
+class Recourse(enum.StrEnum):
+    """What becomes of a test whose sandbox cannot be had in full."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+    DEGRADE = "degrade"  #: it runs with what there is
+
+
+class Shape(enum.Enum):
+    """How a setting is written in a flag and in an ini file."""
+
+    SWITCH = enum.auto()
+    WORD = enum.auto()
+    SIZE = enum.auto()  #: a whole number, or text
+    WHOLE = enum.auto()  #: a whole number, or a word
+    REAL = enum.auto()  #: a number, or a word
+    LIST = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One row of the table."""
+
+    name: str
+    shape: Shape
+    form: str  #: what is written, as the help names it
+    help: str
+    parse: Callable[[object, str], Any]  #: of what was written, and where relative paths start
+    show: Callable[[Any], str] = str  #: the value, as the report header names it
+    flag: str = ""
+    ini: str = ""
+    marker: bool = True  #: whether the marker takes it
+
+    def tell(self) -> str:
+        """Return where else than in the marker this is written."""
+        places = (self.flag, f"{self.ini} in the ini file" if self.ini else "")
+        return " or ".join(place for place in places if place)
+
+
+def _anywhere(parse: Callable[[object], Any]) -> Callable[[object, str], Any]:
+    """Return *parse* for the table: what has no path in it means the same in every directory."""
+
+    def parse_anywhere(value: object, _base: str) -> Any:  # noqa: ANN401  # as the table's
+        return parse(value)
+
+    return parse_anywhere
+
+
+def _words(kind: type[enum.StrEnum]) -> str:
+    return "|".join(kind)
+
+
+def _show_root(root: Root) -> str:
+    if isinstance(root, DirectoryRoot):
+        return root.path
+    return "minimal" if isinstance(root, MinimalRoot) else "host"
+
+
+def _show_names(env: tuple[tuple[str, str], ...]) -> str:
+    """Return the names alone: a value may be a secret."""
+    return " ".join(name for name, _ in env) or "none"
+
+
+def _show_list(items: tuple[str, ...]) -> str:
+    return " ".join(items) or "none"
+
+
+SETTINGS: Final = (
+    Setting(
+        name="enabled",
+        shape=Shape.SWITCH,
+        form="True|False",
+        help="isolate every test; enabled=False in a marker leaves that test out",
+        parse=_anywhere(values.switch),
+        flag="--isolate",
+        ini="isolate",
+    ),
+    Setting(
+        name="memory",
+        shape=Shape.SIZE,
+        form="SIZE",
+        help="cap on memory, swap included: bytes, 100M, 1.5GiB, 100MB, or none (default 1G)",
+        parse=_anywhere(values.memory),
+        show=sizes.format_size,
+        flag="--isolate-memory",
+        ini="isolate_memory",
+    ),
+    Setting(
+        name="timeout",
+        shape=Shape.REAL,
+        form="SECONDS",
+        help="limit on the wall-clock time of setup, call and teardown, or none (default none)",
+        parse=_anywhere(values.timeout),
+        show=lambda seconds: f"{seconds:g} s",
+        flag="--isolate-timeout",
+        ini="isolate_timeout",
+    ),
+    Setting(
+        name="pids",
+        shape=Shape.WHOLE,
+        form="N",
+        help="cap on processes and threads at once, or none (default 1024)",
+        parse=_anywhere(values.pids),
+        flag="--isolate-pids",
+        ini="isolate_pids",
+    ),
+    Setting(
+        name="cpus",
+        shape=Shape.REAL,
+        form="N",
+        help="cap on CPUs, such as 1.5, or none (default none)",
+        parse=_anywhere(values.cpus),
+        show=lambda number: f"{number:g}",
+        flag="--isolate-cpus",
+        ini="isolate_cpus",
+    ),
+    Setting(
+        name="network",
+        shape=Shape.WORD,
+        form=_words(Network),
+        help="network: loopback of its own, none at all, or the host's (default loopback)",
+        parse=_anywhere(partial(values.word, Network)),
+        flag="--isolate-network",
+        ini="isolate_network",
+    ),
+    Setting(
+        name="rootfs",
+        shape=Shape.WORD,
+        form=f"{'|'.join(values.ROOTS)}|DIR",
+        help="root file system; a directory is written with a slash, or as . (default host)",
+        parse=values.root,
+        show=_show_root,
+        flag="--isolate-rootfs",
+        ini="isolate_rootfs",
+    ),
+    Setting(
+        name="hostname",
+        shape=Shape.WORD,
+        form="NAME",
+        help="host name (default isolated)",
+        parse=_anywhere(values.hostname),
+        flag="--isolate-hostname",
+        ini="isolate_hostname",
+    ),
+    Setting(
+        name="env",
+        shape=Shape.LIST,
+        form="MAPPING",
+        help="environment variables to add; in the ini file lines of NAME=VALUE",
+        parse=_anywhere(values.environment),
+        show=_show_names,
+        ini="isolate_env",
+    ),
+    Setting(
+        name="pass_env",
+        shape=Shape.LIST,
+        form="PATTERN",
+        help="environment variables to keep, such as CI or PIP_*, the rest is dropped; repeatable"
+        " (default: everything is kept)",
+        parse=_anywhere(values.patterns),
+        show=_show_list,
+        flag="--isolate-pass-env",
+        ini="isolate_pass_env",
+    ),
+    Setting(
+        name="writable",
+        shape=Shape.LIST,
+        form="PATH",
+        help="paths that are written through to the host; repeatable (default none)",
+        parse=values.paths,
+        show=_show_list,
+        flag="--isolate-writable",
+        ini="isolate_writable",
+    ),
+    Setting(
+        name="user",
+        shape=Shape.WORD,
+        form=_words(User),
+        help="identity: keep the caller's, or root of its own user namespace (default keep)",
+        parse=_anywhere(partial(values.word, User)),
+        flag="--isolate-user",
+        ini="isolate_user",
+    ),
+    Setting(
+        name="unavailable",
+        shape=Shape.WORD,
+        form=_words(Recourse),
+        help="what to do with a test whose sandbox cannot be had: fail it, skip it,"
+        " or run it with what there is (default fail)",
+        parse=_anywhere(partial(values.word, Recourse)),
+        flag="--isolate-unavailable",
+        ini="isolate_unavailable",
+        marker=False,
+    ),
+)
+BY_NAME: Final[Mapping[str, Setting]] = {setting.name: setting for setting in SETTINGS}

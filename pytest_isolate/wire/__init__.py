@@ -1,0 +1,1 @@
+"""Frames, their encoding and the one I/O loop. Knows neither pytest nor sandboxes."""

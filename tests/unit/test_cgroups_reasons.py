@@ -1,0 +1,72 @@
+"""Whoever cannot have a cap is told why in a few words, and what to do in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from pytest_isolate.sandbox.cgroups import reasons
+
+PATH = "/sys/fs/cgroup/x"
+
+
+def refused(code: int, version: str = "v2") -> reasons.SandboxError:
+    error = OSError(code, f"mkdir: {os.strerror(code)}", f"{PATH}/pytest-isolate.1")
+    return reasons.refused("memory", error, version, PATH)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (errno.EACCES, "no writable memory cgroup"),
+        (errno.EPERM, "no writable memory cgroup"),
+        (errno.EROFS, "memory cgroup is mounted read-only"),
+        (errno.ENOSPC, f"mkdir {PATH}/pytest-isolate.1: No space left on device"),
+    ],
+)
+def test_refusal_says_why_in_a_few_words(code: int, why: str) -> None:
+    error = refused(code)
+
+    assert (error.why, error.code) == (why, code)
+
+
+def test_mend_for_v2_is_a_scope_of_its_own() -> None:
+    assert "systemd-run" in refused(errno.EACCES).mend
+    assert "-p Delegate=yes" in refused(errno.EACCES).mend
+
+
+def test_mend_for_v1_names_the_directory_to_give_away() -> None:
+    mend = refused(errno.EACCES, "v1").mend
+
+    assert f"mkdir {PATH}/uid{os.geteuid()}" in mend
+    assert "systemd-run" not in mend
+
+
+def test_mend_for_a_read_only_mount_is_the_container_engines() -> None:
+    assert "writable-cgroups=true" in refused(errno.EROFS).mend
+
+
+def test_strangers_are_named() -> None:
+    error = reasons.shared(PATH, ["sh (7)", "make (8)"])
+
+    assert (error.why, error.code) == ("cgroup shared with sh (7), make (8)", errno.EBUSY)
+
+
+def test_many_strangers_are_not_all_named() -> None:
+    assert reasons.shared(PATH, list("abcdef")).why == "cgroup shared with a, b, c, ..."
+
+
+def test_reasons_and_mends_are_one_line() -> None:
+    for error in (
+        reasons.no_controller("memory"),
+        reasons.not_mounted("memory", "v1"),
+        reasons.not_visible("memory", "/../x", PATH),
+        reasons.not_delegated("cpu", "/", exists=True),
+        reasons.shared(PATH, ["sh (7)"]),
+        refused(errno.EACCES),
+        refused(errno.EACCES, "v1"),
+    ):
+        assert "\n" not in str(error)
+        assert error.mend

@@ -1,0 +1,286 @@
+"""What was asked for is had in full or refused by name; a default goes as far as it can."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_isolate.policy import Origin
+from pytest_isolate.policy import Policy
+from pytest_isolate.policy import PolicyError
+from pytest_isolate.policy import Resolved
+from pytest_isolate.policy import Source
+from pytest_isolate.policy import Unavailable
+from pytest_isolate.policy import Unconfined
+from pytest_isolate.policy import resolve
+from pytest_isolate.sandbox.capabilities import CONTROLLERS
+from pytest_isolate.sandbox.capabilities import NAMESPACES
+from pytest_isolate.sandbox.capabilities import ROOT_STEPS
+from pytest_isolate.sandbox.capabilities import Capabilities
+from pytest_isolate.sandbox.capabilities import Capability
+from pytest_isolate.sandbox.spec import DirectoryRoot
+from pytest_isolate.sandbox.spec import Limits
+from pytest_isolate.sandbox.spec import MinimalRoot
+from pytest_isolate.sandbox.spec import Network
+from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.sandbox.spec import User
+from pytest_isolate.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INI = Origin(Source.INI)
+LINE = Origin(Source.COMMAND_LINE)
+MARKER = Origin(Source.MARKER, "test_x.py::test_a")
+ORIGINS = (INI, LINE, MARKER, Origin(Source.HOOK))
+CAPS = ("memory", "pids", "cpu")
+
+
+def machine(*lacking: str) -> Capabilities:
+    """Return a machine that gives everything but what is *lacking*."""
+    return Capabilities(
+        *(
+            Capability(name=name, available=False, why=f"{name}: refused", mend="mend it", code=1)
+            if name in lacking
+            else Capability(name=name, available=True)
+            for name in (*NAMESPACES, *ROOT_STEPS, *CONTROLLERS)
+        )
+    )
+
+
+def test_every_setting_is_a_field_of_the_policy() -> None:
+    assert [setting.name for setting in SETTINGS] == [
+        field.name for field in fields(Policy) if field.name != "origins"
+    ]
+
+
+def test_later_override_wins_and_is_remembered() -> None:
+    policy = Policy()
+    for size, origin in enumerate(ORIGINS, 5):
+        policy = policy.override(origin, {"memory": f"{size}M"})
+
+        assert policy.memory == size * 1024**2
+        assert policy.origin("memory") == origin
+
+
+def test_override_leaves_other_arguments_alone() -> None:
+    policy = Policy().override(INI, {"memory": "5M", "pids": 3}).override(MARKER, {"pids": 4})
+
+    assert (policy.memory, policy.pids, policy.timeout) == (5 * 1024**2, 4, None)
+    assert policy.origin("memory") == INI
+    assert policy.origin("timeout") == Origin()
+
+
+def test_only_what_was_written_is_asked_for() -> None:
+    policy = Policy().override(MARKER, {"memory": "1G", "timeout": None})
+
+    asked = [setting.name for setting in SETTINGS if policy.asked(setting.name)]
+
+    assert asked == ["memory", "timeout"]
+
+
+def test_policies_of_equal_words_are_equal_and_hash_alike() -> None:
+    one, two = (
+        Policy().override(MARKER, {"env": {"A": "1", "B": "2"}, "pass_env": ["X", "Y"]}),
+        Policy().override(MARKER, {"pass_env": ("Y", "X"), "env": {"B": "2", "A": "1"}}),
+    )
+
+    assert one == two
+    assert hash(one) == hash(two)
+
+
+def test_specifications_are_equal_whoever_asked() -> None:
+    policies = [Policy(), *(Policy().override(o, {"memory": "1G", "timeout": 3}) for o in ORIGINS)]
+
+    assert len({resolve(policy, machine()) for policy in policies}) == 1
+
+
+def test_pass_env_keeps_what_no_test_runs_without() -> None:
+    assert Policy().kept is None
+    kept = Policy().override(LINE, {"pass_env": ["CI"]}).kept
+    assert kept is not None
+    assert {"PATH", "PYTHON*", "PYTEST_*", "LC_*", "CI"} <= set(kept)
+
+
+@pytest.mark.parametrize(
+    ("origin", "written", "line"),
+    [
+        (INI, {"memory": "lots"}, "ini isolate_memory='lots': not a size; "),
+        (LINE, {"pass_env": ["A B"]}, "--isolate-pass-env=['A B']: 'A B' is not a variable's name"),
+        (
+            MARKER,
+            {"memory": "lots"},
+            "test_x.py::test_a: @pytest.mark.isolated(memory='lots'): not a size; ",
+        ),
+        (
+            MARKER,
+            {"memroy": "1G"},
+            "test_x.py::test_a: @pytest.mark.isolated(memroy='1G'): unknown argument; did you mean",
+        ),
+        (MARKER, {"xyzzy": 1}, "(xyzzy=1): unknown argument; known are enabled, memory, timeout, "),
+        (MARKER, {"group": "a"}, "(group='a'): an argument of pytest-isolated, another plugin"),
+        (MARKER, {"serial": True}, "(serial=True): an argument of pytest-isolated, another plugin"),
+        (
+            MARKER,
+            {"unavailable": "skip"},
+            "(unavailable='skip'): not for a marker; write --isolate-unavailable or isolate_unav",
+        ),
+        (MARKER, {"rootfs": "./a"}, "(rootfs='./a'): './a' is relative, and nothing says to what"),
+        (Origin(Source.HOOK), {"pids": 0}, "pytest_isolate_policy(pids=0): not a number of proce"),
+    ],
+)
+def test_wrong_value_is_one_line_naming_its_place(
+    origin: Origin, written: dict[str, object], line: str
+) -> None:
+    with pytest.raises(PolicyError) as caught:
+        Policy().override(origin, written)
+
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_hook_may_set_what_a_marker_may_not() -> None:
+    assert Policy().replace(unavailable="skip").origin("unavailable").source is Source.HOOK
+
+
+def test_relative_paths_start_at_the_base_of_their_place(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    bases = [tmp_path_factory.mktemp("base") for _ in range(2)]
+    for base in bases:
+        (base / "sub").mkdir()
+
+    policy = Policy().override(INI, {"rootfs": "./sub"}, str(bases[0]))
+    policy = policy.override(LINE, {"writable": ["sub"]}, str(bases[1]))
+
+    assert policy.rootfs == DirectoryRoot(str(bases[0] / "sub"))
+    assert policy.writable == (str(bases[1] / "sub"),)
+
+
+def test_default_policy_is_the_default_sandbox() -> None:
+    caps = Limits(memory=1024**3, pids=1024)
+
+    assert resolve(Policy(), machine()) == Resolved(Spec(limits=caps))
+
+
+def test_specification_has_what_the_policy_says(tmp_path: Path) -> None:
+    policy = Policy().override(
+        MARKER,
+        {
+            "memory": "5M",
+            "pids": 3,
+            "cpus": 1.5,
+            "network": "none",
+            "rootfs": tmp_path,
+            "hostname": "box",
+            "user": "root",
+            "writable": [tmp_path],
+        },
+    )
+
+    assert resolve(policy, machine()) == Resolved(
+        Spec(
+            hostname="box",
+            network=Network.NONE,
+            user=User.ROOT,
+            root=DirectoryRoot(str(tmp_path)),
+            limits=Limits(memory=5 * 1024**2, pids=3, cpus=1.5),
+            writable=(str(tmp_path),),
+        )
+    )
+
+
+def test_default_cap_that_cannot_be_had_is_dropped_and_noted() -> None:
+    assert resolve(Policy(), machine(*CAPS)) == Resolved(
+        Spec(),
+        (
+            "memory cap none (no writable memory cgroup)",
+            "pids cap none (no writable pids cgroup)",
+        ),
+    )
+
+
+def test_cap_that_is_switched_off_needs_no_cgroup() -> None:
+    policy = Policy().override(MARKER, {"memory": None, "pids": "none"})
+
+    assert resolve(policy, machine(*CAPS)) == Resolved(Spec())
+
+
+@pytest.mark.parametrize("origin", ORIGINS, ids=lambda origin: origin.source)
+@pytest.mark.parametrize("recourse", ["fail", "skip"])
+def test_cap_that_was_asked_for_is_never_dropped(origin: Origin, recourse: str) -> None:
+    policy = Policy().override(LINE, {"unavailable": recourse}).override(origin, {"memory": "1G"})
+
+    resolution = resolve(policy, machine("memory"))
+
+    assert isinstance(resolution, Unavailable)
+    place = origin.name("memory")
+    assert str(resolution.error) == f"memory 1.0 GiB ({place}): memory: refused (mend it)"
+    assert resolution.error.code == 1
+
+
+def test_every_cap_that_was_asked_for_and_lacks_is_named() -> None:
+    policy = Policy().override(LINE, {"pids": 3, "cpus": 1.5})
+
+    resolution = resolve(policy, machine(*CAPS))
+
+    assert isinstance(resolution, Unavailable)
+    assert resolution.error.what == "pids 3 (--isolate-pids), cpus 1.5 (--isolate-cpus)"
+    assert resolution.error.why == "pids: refused"
+
+
+def test_degrade_drops_what_was_asked_for_and_notes_it() -> None:
+    policy = Policy().override(LINE, {"unavailable": "degrade", "memory": "5M", "cpus": 2})
+
+    assert resolve(policy, machine("memory", "cpu")) == Resolved(
+        Spec(limits=Limits(pids=1024)),
+        ("memory cap none (no writable memory cgroup)", "cpus cap none (no writable cpu cgroup)"),
+    )
+
+
+@pytest.mark.parametrize(
+    "lacking", ["userns", "mnt", "pid", "uts", "ipc", "cgroup", "overlay", "proc", "pivot_root"]
+)
+def test_without_a_part_of_every_sandbox_there_is_none(lacking: str) -> None:
+    resolution = resolve(Policy(), machine(lacking))
+
+    assert isinstance(resolution, Unavailable)
+    assert str(resolution.error) == f"a sandbox's {lacking}: {lacking}: refused (mend it)"
+    degraded = Policy().override(INI, {"unavailable": "degrade"})
+    assert resolve(degraded, machine(lacking)) == Unconfined((f"isolation none (no {lacking})",))
+
+
+def test_first_missing_part_is_the_reason() -> None:
+    resolution = resolve(Policy(), Capabilities())
+
+    assert isinstance(resolution, Unavailable)
+    assert str(resolution.error) == "a sandbox's userns: not tried"
+
+
+def test_minimal_root_needs_no_overlay() -> None:
+    policy = Policy().override(MARKER, {"rootfs": "minimal", "memory": None, "pids": None})
+
+    assert resolve(policy, machine("overlay")) == Resolved(Spec(root=MinimalRoot()))
+
+
+def test_host_network_needs_no_network_namespace() -> None:
+    policy = Policy().override(MARKER, {"network": "host", "memory": None, "pids": None})
+
+    assert resolve(policy, machine("net")) == Resolved(Spec(network=Network.HOST))
+
+
+def test_default_network_is_not_dropped_for_the_host_s() -> None:
+    resolution = resolve(Policy(), machine("net"))
+
+    assert isinstance(resolution, Unavailable)
+    assert str(resolution.error) == "network loopback (default): net: refused (mend it)"
+
+
+def test_degraded_network_is_the_host_s_and_noted() -> None:
+    policy = Policy().override(LINE, {"unavailable": "degrade", "memory": None, "pids": None})
+
+    assert resolve(policy, machine("net")) == Resolved(
+        Spec(network=Network.HOST), ("network host (no net)",)
+    )
