@@ -129,7 +129,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("pytest", nargs="*", help="options of the isolated run, after --")
     options = parser.parse_args(argv)
     options.pytest = tuple(options.pytest)
-    if options.tests < 2 or options.rounds < 1:  # noqa: PLR2004  # a run of one is subtracted
+    if options.tests < 2 or options.rounds < 1:  # a run of one is subtracted
         parser.error("at least two tests and one round are needed")
     return options
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stopwatch import Track
+from stopwatch import time_calls
+
 from pytest_isolate.sandbox import _libc  # noqa: PLC2701  # this project's own
 from pytest_isolate.sandbox import entry
 from pytest_isolate.sandbox import init
@@ -15,8 +18,6 @@ from pytest_isolate.sandbox.cgroups import Cgroups
 from pytest_isolate.sandbox.keeper import Keeper
 from pytest_isolate.sandbox.pool import Lease
 from pytest_isolate.sandbox.pool import Pool
-from stopwatch import Track
-from stopwatch import time_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +82,9 @@ class Tracks:
         yield "  child: settle", _lengths(self.settle)
         yield "    cover descriptors", _lengths(self.cover)
         yield "    drop capabilities", _lengths(self.drop)
-        yield "  settled to Confined in the parent", _between(
-            self.settle.ends, self.confined.starts
+        yield (
+            "  settled to Confined in the parent",
+            _between(self.settle.ends, self.confined.starts),
         )
         yield "  settled to main in the child", _between(self.settle.ends, self.main.starts)
         yield "  main's end to reaped", _between(self.main.ends, self.wait.ends)
@@ -93,8 +95,9 @@ class Tracks:
         yield "  order to the keeper's hands", _between(self.order.starts, self.prepare.starts)
         yield "  prepare", _lengths(self.prepare)
         yield "    make cgroups", _lengths(self.create)
-        yield "  prepared to the builder's first step", _between(
-            self.prepare.ends, self.close.starts
+        yield (
+            "  prepared to the builder's first step",
+            _between(self.prepare.ends, self.close.starts),
         )
         yield "  builder: close descriptors", _lengths(self.close)
         yield "  builder: mounts as root", _lengths(self.lay_out)

@@ -12,15 +12,19 @@ import argparse
 from dataclasses import replace
 import mmap
 import os
+from pathlib import Path
 import platform
 import resource
 import socket
 import statistics
 import sys
 import time
+import traceback
 from typing import TYPE_CHECKING
 from typing import Final
 from typing import NamedTuple
+
+from steps import Tracks
 
 from pytest_isolate.policy import Policy
 from pytest_isolate.policy import Resolved
@@ -31,7 +35,6 @@ from pytest_isolate.sandbox.entry import Entry
 from pytest_isolate.sandbox.pool import Pool
 from pytest_isolate.wire.channel import Socket
 from pytest_isolate.wire.frames import Confined
-from steps import Tracks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +58,10 @@ class Bench:
             msg = f"the default sandbox cannot be had: {resolution}"
             raise SystemExit(msg)
         self.notes = resolution.notes
-        imports = tuple(path for path in sys.path if os.path.isdir(path))
-        self._spec: Spec = replace(resolution.spec, imports=imports, project=(os.getcwd(),))
-        self._entry = Entry(cwd=os.getcwd())
+        here = os.fspath(Path.cwd())
+        imports = tuple(path for path in sys.path if Path(path).is_dir())
+        self._spec: Spec = replace(resolution.spec, imports=imports, project=(here,))
+        self._entry = Entry(cwd=here)
 
     def lives(self, count: int, *, pause: float = 0.0) -> None:
         """Live *count* lives, each with *pause* seconds around it or else back to back."""
@@ -106,18 +110,23 @@ class Bench:
 
 
 def _start_keeper() -> Pool:
+    """Do what `Pool.start` does, but for the fresh interpreter."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    stderr = os.memfd_create("keeper")
     parent = os.getpid()
     pid = os.fork()
     if not pid:
         try:
+            os.dup2(stderr, 2)
             ours.close()
             os.setsid()
             keeper.main(theirs.detach(), parent)
+        except BaseException:  # noqa: BLE001  # the outermost frame of a forked child
+            traceback.print_exc()
         finally:
             os._exit(0)
     theirs.close()
-    return Pool(Socket(ours), pid, os.memfd_create("keeper's stderr"))
+    return Pool(Socket(ours), pid, stderr)
 
 
 def _cpu_seconds(who: int) -> float:
@@ -136,8 +145,8 @@ def _grow(megabytes: int) -> mmap.mmap:
 
 
 def _resident_megabytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * mmap.PAGESIZE >> 20
+    _, resident, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return int(resident) * mmap.PAGESIZE >> 20
 
 
 def main() -> None:

@@ -11,15 +11,14 @@ from dataclasses import field
 import time
 from types import FunctionType
 from typing import TYPE_CHECKING
+from typing import Any
 from typing import Final
 from typing import NoReturn
-from typing import cast
 from typing import final
 
 import pytest
 
 from pytest_isolate import _compat
-from pytest_isolate import deaths
 from pytest_isolate import ledger
 from pytest_isolate import reports
 from pytest_isolate import warned
@@ -32,7 +31,6 @@ from pytest_isolate.wire.frames import Warned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from pytest_isolate.child import Tap
     from pytest_isolate.deaths import Death
@@ -60,7 +58,7 @@ class Replay:
     _since: float = field(default_factory=time.time)
     _held: pytest.TestReport | None = None  #: the teardown's
     _stops: list[Stop] = field(default_factory=list)
-    _warnings: list[Warned] = field(default_factory=list)
+    _warnings: list[dict[str, Any]] = field(default_factory=list)  #: the hook's arguments
 
     @property
     def complete(self) -> bool:
@@ -73,13 +71,13 @@ class Replay:
         """Take *frame* from the test process."""
         match frame:
             case Phase(when=("setup" | "call" | "teardown") as when):
-                self._phase = cast("When", when)
+                self._phase = when
                 self._since = time.time()
             case Report(data=data):
                 self._hear_report(data)
                 self.shown()
             case Warned():
-                self._warnings.append(frame)
+                self._hear_warning(frame)
             case Stop(kind=kind, reason=reason):
                 self._stops.append(frame)
                 if kind not in _AT_ONCE and not getattr(self.item.session, kind, True):
@@ -111,6 +109,12 @@ class Replay:
             self._held = report
         else:
             self._add(report)
+
+    def _hear_warning(self, frame: Warned) -> None:
+        try:
+            self._warnings.append(warned.unpack(frame))
+        except (LookupError, TypeError, ValueError) as error:
+            self.trouble = f"a warning cannot be read: {type(error).__name__}: {error}"
 
     def _add(self, report: pytest.TestReport) -> None:
         self.reports.append(report)
@@ -149,11 +153,8 @@ class Replay:
             self._held = self._make("teardown", None)
             self._held.sections[:] = failed.sections
 
-    def dying_phase(self) -> When:
-        """Return the phase that has begun and has no report yet."""
-        return self._dying()
-
     def _dying(self) -> When:
+        """Return the phase that has begun and has no report yet."""
         ended = {report.when: report for report in self.reports}
         if "setup" not in ended:
             return "setup"
@@ -191,8 +192,8 @@ class Replay:
             self._tear_down(nextitem, self._held)
             self._held.user_properties.extend(figures)
             self._add(self._held)
-        for frame in self._warnings:
-            self._warn(frame)
+        for arguments in self._warnings:
+            self.item.ihook.pytest_warning_recorded.call_historic(kwargs=arguments)
 
     def _tear_down(self, nextitem: pytest.Item | None, held: pytest.TestReport) -> None:
         torn = _compat.tear_down(self.item, nextitem)
@@ -208,14 +209,6 @@ class Replay:
         if held.failed:
             self._add(held)
         self._held = report
-
-    def _warn(self, frame: Warned) -> None:
-        try:
-            arguments: dict[str, Any] = warned.unpack(frame)
-        except (LookupError, TypeError, ValueError) as error:
-            msg = f"a warning of the test process cannot be read: {error}"
-            raise reports.UnreadableReport(msg) from error
-        self.item.ihook.pytest_warning_recorded.call_historic(kwargs=arguments)
 
     def stop(self) -> None:
         """End the session if the test said so at once."""
@@ -233,12 +226,9 @@ def _interrupt(place: str) -> NoReturn:
     """Raise KeyboardInterrupt as if at *place*, `path:line`: pytest tells the user where it was."""
     path, _, line = place.rpartition(":")
     number = int(line) if line.isdecimal() else 1
-    code = _raise_interrupt.__code__
-    offset = next(at for _, _, at in code.co_lines() if at != code.co_firstlineno)
-    moved = code.replace(
-        co_filename=path, co_firstlineno=number - ((offset or 0) - code.co_firstlineno)
-    )
-    FunctionType(moved, {})()
+    # Line numbers in a code object are relative to its first one; the body comes one line later.
+    code = _raise_interrupt.__code__.replace(co_filename=path, co_firstlineno=number - 1)
+    FunctionType(code, {})()
     raise KeyboardInterrupt
 
 

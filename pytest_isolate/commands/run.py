@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import assert_never
 
-from pytest_isolate import lines
+from pytest_isolate.deaths import Death
+from pytest_isolate.deaths import death_of
+from pytest_isolate.deaths import isolation_failed
 from pytest_isolate.policy import Origin
 from pytest_isolate.policy import Policy
 from pytest_isolate.policy import PolicyError
@@ -89,8 +91,10 @@ def _run(options: Namespace) -> int:
     pool = Pool.start()
     try:
         return _run_in(pool, policy, options.command)
-    except (SandboxError, KeeperError) as error:
-        return _complain(lines.isolation_failed(error), SANDBOX_FAILED)
+    except SandboxError as error:
+        return _complain(isolation_failed(error).text, SANDBOX_FAILED)
+    except KeeperError as error:
+        return _complain(str(error), SANDBOX_FAILED)
     finally:
         pool.close()
 
@@ -149,19 +153,24 @@ def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str]) -> in
         missing = isinstance(failures[0], FileNotFoundError)
         line = f"{command[0]}: {failures[0].strerror}"
         return _complain(line, NOT_FOUND if missing else NOT_EXECUTABLE)
-    match end.outcome:
+    return _status(end.outcome)
+
+
+def _status(outcome: Outcome) -> int:
+    death = death_of(outcome, complete=False)
+    match outcome:
         case Exited(status=status):
             return status
         case Signaled(number=number):
             return _SIGNALED + number
         case OutOfMemory():
-            return _complain(lines.of(end.outcome), _SIGNALED + signal.SIGKILL)
+            return _complain(death.text if death else "", _SIGNALED + signal.SIGKILL)
         case TimedOut():
-            return _complain(lines.of(end.outcome), TIMED_OUT)
+            return _complain(death.text if death else "", TIMED_OUT)
         case SetupFailed():
-            return _complain(lines.of(end.outcome), SANDBOX_FAILED)
+            return _complain(death.text if death else "", SANDBOX_FAILED)
         case _:
-            assert_never(end.outcome)
+            assert_never(outcome)
 
 
 def _become(command: list[str], writer: Writer) -> None:

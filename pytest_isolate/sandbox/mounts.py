@@ -91,7 +91,7 @@ class _Executor:
         self._userns: Final = userns
         self._count = 0
 
-    def do(self, mount: Mount) -> None:  # noqa: C901  # one line a kind of mount
+    def do(self, mount: Mount) -> None:  # noqa: C901, PLR0912  # one line a kind of mount
         match mount:
             case Directory():
                 self._directory(mount)

@@ -112,6 +112,10 @@ class Trees:
         return path != "/" and self._visible[path].read_only
 
 
+def _join(directory: str, name: str) -> str:
+    return f"{directory.rstrip('/')}/{name}"
+
+
 def _file(source: str, target: str) -> Bind:
     return Bind(target=target, source=source, directory=False, recursive=False)
 

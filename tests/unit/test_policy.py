@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,9 +28,12 @@ from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.spec import User
 from pytest_isolate.settings import SETTINGS
+from pytest_isolate.settings import Shape
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_isolate.settings import Setting
 
 INI = Origin(Source.INI)
 LINE = Origin(Source.COMMAND_LINE)
@@ -54,6 +58,18 @@ def test_every_setting_is_a_field_of_the_policy() -> None:
     assert [setting.name for setting in SETTINGS] == [
         field.name for field in fields(Policy) if field.name != "origins"
     ]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_default_that_the_help_tells_is_the_policy_s(setting: Setting) -> None:
+    told = re.search(r"\(default (\w+)\)", setting.help)
+
+    default = getattr(Policy(), setting.name)
+
+    if told is None or setting.shape is Shape.LIST:
+        assert default in {False, None, ()}
+    else:
+        assert setting.parse(told[1], "/") == default
 
 
 def test_later_override_wins_and_is_remembered() -> None:

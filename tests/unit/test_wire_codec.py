@@ -380,6 +380,26 @@ def test_the_limit_is_the_largest_body_both_ways(monkeypatch: pytest.MonkeyPatch
     assert "the limit is" in refusal(data)
 
 
+@pytest.mark.parametrize("unit", ["[],", "{},", '"",', '"\\"[{,",0,'])
+def test_a_frame_that_would_swell_in_memory_is_refused_undecoded(unit: str) -> None:
+    # It is no JSON at its end: had it been decoded, it would be refused for that.
+    body = b'["Report",{"data":{"a":[' + unit.encode() * 1_000_000
+
+    assert refusal(framed(body)) == "a frame holds over 1000000 values"
+
+
+def test_a_frame_that_the_other_side_would_refuse_for_its_values_is_a_local_error() -> None:
+    with pytest.raises(LocalProtocolError, match="over 1000000 values"):
+        encode(Report({"a": [0] * 1_000_001}))
+
+
+@pytest.mark.parametrize("text", ["[{,", '"[{,', '\\"[{,', '\\\\"[{,\n'])
+def test_separators_inside_a_long_text_are_no_values(text: str) -> None:
+    frame = Report({"longrepr": [text * 400_000, text, "\\"]})
+
+    assert decode(encode(frame)) == [frame]
+
+
 def test_a_frame_of_many_megabytes_comes_back_in_pipe_sized_pieces() -> None:
     frame = Report({"longrepr": "é\n" * 3_000_000})
     data = encode(frame)

@@ -62,7 +62,9 @@ def shared(path: str, strangers: list[str]) -> SandboxError:
     return SandboxError(
         f"cgroup {path}",
         f"cgroup shared with {some}",
-        f"give pytest a cgroup of its own: {_scope()}",
+        f"give pytest a cgroup of its own: {_scope()}"
+        if os.path.isdir("/run/systemd/system")  # see sd_booted(3)
+        else "make pytest the container's first process: exec pytest ...",
         code=errno.EBUSY,
     )
 
