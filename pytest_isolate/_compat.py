@@ -24,7 +24,6 @@ from _pytest.capture import FDCaptureBase
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.junitxml import xml_key
 from _pytest.logging import caplog_records_key
-from _pytest.runner import get_reraise_exceptions
 from _pytest.runner import runtestprotocol as runtestprotocol  # noqa: PLC0414  # for others
 from _pytest.skipping import evaluate_xfail_marks
 from _pytest.skipping import xfailed_key
@@ -243,7 +242,9 @@ def tear_down(
     if list(state.stack) == needed[: len(state.stack)]:
         return None
     before = len(item._report_sections)
-    reraise = get_reraise_exceptions(item.config)
+    # As pytest's own `call_and_report` does.
+    usepdb = getattr(item.config.option, "usepdb", False)
+    reraise = (pytest.exit.Exception,) if usepdb else (pytest.exit.Exception, KeyboardInterrupt)
     os.environ["PYTEST_CURRENT_TEST"] = f"{item.nodeid} (teardown)".replace("\x00", "(null)")
     with _captured(item, "teardown"):
         call = pytest.CallInfo.from_call(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import assert_never
 
-from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.outcome import SetupFailed
@@ -15,6 +14,7 @@ from pytest_isolate.sandbox.outcome import TimedOut
 from pytest_isolate.sizes import format_size
 
 if TYPE_CHECKING:
+    from pytest_isolate.sandbox.errors import SandboxError
     from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.sandbox.outcome import Usage
 
@@ -37,7 +37,9 @@ class Death:
         return f"{self.line}\n{self.mend}" if self.mend else self.line
 
 
-def death_of(outcome: Outcome, *, complete: bool, trouble: str = "") -> Death | None:
+def death_of(
+    outcome: Outcome, *, complete: bool, trouble: SandboxError | None = None
+) -> Death | None:
     """Return what failed the test, or `None` if *outcome* is that of a finished test.
 
     A *complete* test has sent all its reports and said goodbye: how its process left after that
@@ -50,12 +52,12 @@ def death_of(outcome: Outcome, *, complete: bool, trouble: str = "") -> Death | 
         case SetupFailed(error):
             return isolation_failed(error)
         case TimedOut() | Signaled() | Exited():
-            return None if complete and not trouble else _cut_short(outcome, trouble)
+            return None if complete and trouble is None else _cut_short(outcome, trouble)
         case _:
             assert_never(outcome)
 
 
-def _cut_short(outcome: TimedOut | Signaled | Exited, trouble: str) -> Death:
+def _cut_short(outcome: TimedOut | Signaled | Exited, trouble: SandboxError | None) -> Death:
     match outcome:
         case TimedOut(limit):
             return Death(line=f"Timed out: exceeded its limit of {limit:g} s", word="timeout")
@@ -63,8 +65,8 @@ def _cut_short(outcome: TimedOut | Signaled | Exited, trouble: str) -> Death:
             name = outcome.name
             word = name if name.startswith("signal ") else f"signal {name}"
             return Death(line=f"Crashed: killed by {name}", word=word)
-        case Exited() if trouble:
-            return isolation_failed(SandboxError("read the test's reports", trouble))
+        case Exited() if trouble is not None:
+            return isolation_failed(trouble)
         case Exited(status):
             line = f"Exited: left with status {status} before its report"
             return Death(line=line, word=f"exit {status}")

@@ -28,6 +28,7 @@ from pytest_isolate.sandbox.spec import Root
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.spec import User
 from pytest_isolate.settings import BY_NAME
+from pytest_isolate.settings import SETTINGS
 from pytest_isolate.settings import Recourse
 
 if TYPE_CHECKING:
@@ -158,13 +159,14 @@ def _setting(name: str, origin: Origin) -> Setting:
     """Return the setting that *origin* calls *name*."""
     setting = BY_NAME.get(name)
     if setting is None:
-        near = difflib.get_close_matches(name, BY_NAME, n=1)
+        known = [s.name for s in SETTINGS if s.marker or origin.source is not Source.MARKER]
+        near = difflib.get_close_matches(name, known, n=1)
         if name in _FOREIGN:
             reason = f"an argument of {_FOREIGN[name]}, another plugin"
         elif near:
             reason = f"unknown argument; did you mean {near[0]}?"
         else:
-            reason = f"unknown argument; known are {', '.join(BY_NAME)}"
+            reason = f"unknown argument; known are {', '.join(known)}"
         raise values.WrongValue(reason)
     if origin.source is Source.MARKER and not setting.marker:
         msg = f"not for a marker; write {setting.tell()}"

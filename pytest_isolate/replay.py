@@ -19,10 +19,12 @@ from typing import final
 import pytest
 
 from pytest_isolate import _compat
+from pytest_isolate import child
+from pytest_isolate import deaths
 from pytest_isolate import ledger
 from pytest_isolate import reports
 from pytest_isolate import warned
-from pytest_isolate.child import BROKEN
+from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.wire.frames import Event
 from pytest_isolate.wire.frames import Phase
 from pytest_isolate.wire.frames import Report
@@ -35,10 +37,16 @@ if TYPE_CHECKING:
     from pytest_isolate.child import Tap
     from pytest_isolate.deaths import Death
     from pytest_isolate.reports import When
+    from pytest_isolate.sandbox.outcome import Usage
+    from pytest_isolate.sandbox.supervisor import End
     from pytest_isolate.wire.frames import Frame
     from pytest_isolate.wire.frames import Json
 
 #: Stops of the session that end the test at once, without its remaining reports.
+#: How faulthandler begins a frame, and our first in a test process.
+_FRAME: Final = "  File "
+_FORK: Final = f'File "{child.__file__}"'
+_READING: Final = "read what the test process sent"
 _AT_ONCE: Final = ("exit", "interrupt")
 
 
@@ -51,19 +59,15 @@ class Replay:
     tap: Tap
     log: bool  #: whether reports of phases are shown, or left to the caller
     shown: Callable[[], None] = lambda: None  #: tells the test process that its report was
-    trouble: str = ""  #: what was wrong with what the test process said
-    sections: list[tuple[str, str]] = field(default_factory=list)  #: for a death's report
     reports: list[pytest.TestReport] = field(default_factory=list)  #: of phases, in order
+    _trouble: SandboxError | None = None  #: what was wrong with what the test process said
+    _sections: list[tuple[str, str]] = field(default_factory=list)  #: for a death's report
+    _death: Death | None = None
     _phase: When = "setup"
     _since: float = field(default_factory=time.time)
     _held: pytest.TestReport | None = None  #: the teardown's
     _stops: list[Stop] = field(default_factory=list)
     _warnings: list[dict[str, Any]] = field(default_factory=list)  #: the hook's arguments
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing more was to come than what has."""
-        return self._held is not None or any(stop.kind in _AT_ONCE for stop in self._stops)
 
     # --- what the test process says ---
 
@@ -82,9 +86,9 @@ class Replay:
                 self._stops.append(frame)
                 if kind not in _AT_ONCE and not getattr(self.item.session, kind, True):
                     setattr(self.item.session, kind, reason)
-            case Event(name, data) if name == BROKEN:
-                self.trouble = str(data.get("error"))
-                self.sections.append(("Internal error", str(data.get("traceback"))))
+            case Event(name, data) if name == child.BROKEN:
+                self._trouble = SandboxError("run pytest's hooks", str(data.get("error")))
+                self._sections.append(("Internal error", str(data.get("traceback"))))
             case Event(name, data):
                 ledger.enter(self.item, name, data)
             case _:
@@ -94,7 +98,7 @@ class Replay:
         try:
             report, verdict = reports.unpack(self.item.config, data)
         except reports.UnreadableReport as error:
-            self.trouble = str(error)
+            self._trouble = SandboxError(_READING, str(error))
             return
         if verdict is not None:
             self.tap.verdicts[id(report)] = verdict
@@ -114,7 +118,8 @@ class Replay:
         try:
             self._warnings.append(warned.unpack(frame))
         except (LookupError, TypeError, ValueError) as error:
-            self.trouble = f"a warning cannot be read: {type(error).__name__}: {error}"
+            why = f"a warning cannot be read: {type(error).__name__}: {error}"
+            self._trouble = SandboxError(_READING, why)
 
     def _add(self, report: pytest.TestReport) -> None:
         self.reports.append(report)
@@ -126,24 +131,49 @@ class Replay:
 
     # --- what the parent says ---
 
-    def refuse(self, death: Death, *, skip: bool) -> None:
+    def judge(self, end: End, *, stacks: str, cap: int | None) -> None:
+        """Judge how the test process ended: if that fails the test, make the reports of it.
+
+        *stacks* is what the process left of its threads' stacks, *cap* its memory cap.
+        """
+        output = _compat.take_output(self.item.config)  # what leftover processes print is dropped
+        ended = self._held is not None or any(stop.kind in _AT_ONCE for stop in self._stops)
+        if end.garbage:
+            self._trouble = SandboxError(_READING, end.garbage)
+        elif end.said_bye and not ended and self._trouble is None:
+            self._trouble = SandboxError(_READING, "it left without a report of its teardown")
+        death = deaths.death_of(end.outcome, complete=end.said_bye and ended, trouble=self._trouble)
+        if death is None:
+            return
+        when = self._dying()
+        for stream, text in zip(("stdout", "stderr"), output, strict=True):
+            self._sections.append((f"Captured {stream} {when}", text))
+        self._sections.append(("Stacks of all threads", _own_frames_cut(stacks)))
+        self._sections.append(("Figures", deaths.figures(end.usage, cap)))
+        self._die(death, when)
+
+    def refuse(self, error: SandboxError, *, skip: bool) -> None:
         """Let the setup fail, or skip the test, because its sandbox could not be had."""
+        death = deaths.isolation_failed(error)
         if skip:
+            self._death = death
             reason = death.text.replace("\n", ": ")
             self._add(self._make("setup", pytest.skip.Exception(reason, _use_item_location=True)))
             self._held = self._make("teardown", None)
         else:
-            self.die(death)
+            self._die(death, "setup")
 
-    def die(self, death: Death) -> None:
-        """Make the report of the phase that *death* ended, and those that are missing."""
-        when = self._dying()
-        earlier = self._held
-        self._held = None
+    def _die(self, death: Death, when: When) -> None:
+        """Make the report of the phase *when* that *death* ended, and those that are missing."""
+        self._death = death
+        earlier, self._held = self._held, None
         last = earlier or (self.reports[-1] if self.reports else None)
-        failed = self._make(when, pytest.fail.Exception(death.text, pytrace=False), death)
-        failed.sections[:0] = last.sections if last else []
-        failed.sections += self.sections
+        if not death.ours:
+            _compat.expect_failure(self.item)
+        failed = self._make(when, pytest.fail.Exception(death.text, pytrace=False), self._since)
+        _compat.expect_success(self.item)
+        failed.sections[:0] = last.sections if last is not None else []
+        failed.sections += [(name, text) for name, text in self._sections if text]
         if earlier is not None and earlier.failed:
             self._add(earlier)
         if when == "teardown":
@@ -164,7 +194,7 @@ class Replay:
         return "teardown" if self._phase == "teardown" else "call"
 
     def _make(
-        self, when: When, error: BaseException | None, death: Death | None = None
+        self, when: When, error: BaseException | None, since: float | None = None
     ) -> pytest.TestReport:
         """Return the report that pytest's hook makes of a phase that ended with *error*."""
 
@@ -173,24 +203,21 @@ class Replay:
                 raise error
 
         call = pytest.CallInfo.from_call(end, when=when)
-        if death is not None:
-            call.start, call.duration = self._since, call.stop - self._since
-        if death is not None and not death.ours:
-            _compat.expect_failure(self.item)
+        if since is not None:
+            call.start, call.duration = since, call.stop - since
         report: pytest.TestReport = self.item.ihook.pytest_runtest_makereport(
             item=self.item, call=call
         )
-        _compat.expect_success(self.item)
         return report
 
-    def close(self, nextitem: pytest.Item | None, figures: list[tuple[str, object]]) -> None:
+    def close(self, nextitem: pytest.Item | None, usage: Usage) -> None:
         """Tear down what the parent has and *nextitem* does not need, and show the rest."""
         session = self.item.session
         if self._held is not None:
             if session.shouldfail or session.shouldstop:
                 nextitem = None
             self._tear_down(nextitem, self._held)
-            self._held.user_properties.extend(figures)
+            self._held.user_properties += deaths.properties(usage, self._death)
             self._add(self._held)
         for arguments in self._warnings:
             self.item.ihook.pytest_warning_recorded.call_historic(kwargs=arguments)
@@ -220,6 +247,17 @@ class Replay:
                     _interrupt(place)
                 case _:
                     pass
+
+
+def _own_frames_cut(stacks: str) -> str:
+    """Return *stacks* without what is below the test's protocol: the way of pytest to its fork."""
+    kept: list[str] = []
+    below = False
+    for line in stacks.splitlines():
+        below = line.startswith(_FRAME) and (below or _FORK in line)
+        if not below:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _interrupt(place: str) -> NoReturn:

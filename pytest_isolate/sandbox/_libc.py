@@ -92,6 +92,9 @@ class _CapData(ctypes.Structure):
     )
 
 
+_CapDataPair: Final = _CapData * 2  # made once: a ctypes array type costs 0.2 ms in a fresh fork
+
+
 class _MountAttr(ctypes.Structure):
     _fields_ = (
         ("attr_set", ctypes.c_uint64),
@@ -194,6 +197,6 @@ def capset(permitted: int, *, inheritable: int = 0) -> None:
     header = _CapHeader(LINUX_CAPABILITY_VERSION_3, 0)
     low, high = permitted & 0xFFFFFFFF, permitted >> 32
     ilow, ihigh = inheritable & 0xFFFFFFFF, inheritable >> 32
-    data = (_CapData * 2)(_CapData(low, low, ilow), _CapData(high, high, ihigh))
+    data = _CapDataPair(_CapData(low, low, ilow), _CapData(high, high, ihigh))
     if _libc.capset(ctypes.byref(header), ctypes.byref(data)) == -1:
         _fail("capset", None)

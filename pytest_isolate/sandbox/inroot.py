@@ -59,13 +59,10 @@ class NewRoot:
         """
         if self._is_plain(target):
             path = self._path + target
-            try:
-                _make(path, None, directory=directory, mode=mode)
-            except FileExistsError:
+            if os.access(path, os.F_OK):
                 return path
-            except FileNotFoundError:
-                pass
-            else:
+            if os.access(self._path + _above(target), os.F_OK):
+                _make(path, None, directory=directory, mode=mode)
                 return path
         return self._hold(self._open(target, directory=directory, mode=mode))
 

@@ -41,11 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Host", "Plan", "plan_root", "staging_place", "tmpfs_size"]
 
-#: Empty in every sandbox, with their modes.
-_FRESH: Final = (("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/run", 0o755))  # noqa: S108
-#: Made by the sandbox itself.
-_OWN: Final = ("/dev", "/proc", "/sys")
-_COVERED: Final = (*(target for target, _ in _FRESH), *_OWN)
+#: What every sandbox has of its own; all but the first three is not empty.
+_COVERED: Final = ("/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys")  # noqa: S108
+_SCRATCH_MODE: Final = 0o1777
 
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun")
 _DEVICE_LINKS: Final = (
@@ -61,7 +59,7 @@ _TTY_GROUP: Final = 5  # of every distribution, see MAKEDEV(8)
 #: User 0 may write here by the files' modes alone, whatever capabilities it has.
 _KNOBS: Final = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _SECRETS: Final = ("/proc/kcore", "/proc/keys", "/proc/timer_list")
-#: Under the message queues, where no path leads: see `_processes`.
+#: Message queues are mounted over it, so that no path leads there: see `_processes`.
 _SPARE_PROC: Final = "/dev/mqueue/proc"
 
 #: Where a dynamic loader finds what the interpreter and its extension modules are linked to.
@@ -187,20 +185,23 @@ def _libraries(spec: Spec, host: Host) -> tuple[str, ...]:
 
 def _fresh(spec: Spec, host: Host) -> tuple[Mount, ...]:
     size = tmpfs_size(spec, host)
-    targets = dict(_FRESH)
+    scratch = ["/tmp", "/var/tmp"]  # noqa: S108
     if isinstance(spec.root, HostRoot):
         # A link from one to the other is met on some images.
-        targets = {host.files.real(target): mode for target, mode in _FRESH}
-    scratch = (Tmpfs(target=t, mode=mode, size=size) for t, mode in targets.items())
+        scratch = sorted({host.files.real(target) for target in scratch})
+    # Without privilege the caller owns them, and is to write there no more than on the host.
+    mode = 0o755 if host.privileged else 0o555
     whole_sys = not host.privileged or spec.network is Network.HOST
     return (
-        *scratch,
+        *(Tmpfs(target=target, mode=_SCRATCH_MODE, size=size) for target in scratch),
+        Tmpfs(target="/run", mode=mode, size=size),
         *_run_directories(host),
-        Tmpfs(target="/dev", devices=True),
+        Tmpfs(target="/dev", mode=mode, devices=True),
         *_device_nodes(host),
         *(Symlink(target=target, to=to) for target, to in _DEVICE_LINKS),
         DevPts(target="/dev/pts", gid=_TTY_GROUP if host.privileged else None),
-        Tmpfs(target="/dev/shm", mode=0o1777, size=size),  # noqa: S108
+        Tmpfs(target="/dev/shm", mode=_SCRATCH_MODE, size=size),  # noqa: S108
+        Directory(target="/dev/mqueue"),
         # As root, mounts below need not come along: what they hide can only be read.
         Bind(target="/sys", source="/sys", recursive=whole_sys),
     )
@@ -208,7 +209,7 @@ def _fresh(spec: Spec, host: Host) -> tuple[Mount, ...]:
 
 def _run_directories(host: Host) -> Iterator[Mount]:
     if host.files.node("/run/lock") is not None:
-        yield Directory(target="/run/lock", mode=0o1777)
+        yield Directory(target="/run/lock", mode=_SCRATCH_MODE)
     if host.files.node(f"/run/user/{host.uid}") is not None:  # XDG_RUNTIME_DIR
         yield Directory(target="/run/user")
         yield Directory(target=f"/run/user/{host.uid}", mode=0o700)

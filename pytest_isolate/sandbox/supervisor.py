@@ -203,7 +203,8 @@ def _be_child(
     except SandboxError as error:
         Writer(writing).send(Refused(error.to_json()))
     except BaseException:  # noqa: BLE001  # the outermost frame of a forked child
-        traceback.print_exc()
+        # Not by `sys.stderr`, which may be anything by now.
+        os.write(2, traceback.format_exc().encode(errors="backslashreplace"))
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):

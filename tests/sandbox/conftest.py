@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_isolate.sandbox.pool import Pool
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Iterator
 
     from pytest_isolate.sandbox.capabilities import Capability
 
@@ -23,3 +26,11 @@ def require() -> Callable[[Capability], None]:
             (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
     return require
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    """A keeper for the tests of a module."""
+    pool = Pool.start()
+    yield pool
+    pool.close()

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterator
 
+    from pytest_isolate.sandbox.capabilities import Capability
+
 MIB: Final = 1 << 20
 BOX: Final = Limits(memory=256 * MIB, pids=300, cpus=8.0)
 #: A user mode kernel forks fifty times slower than a real one.
@@ -47,20 +49,36 @@ NOBODY: Final = 65534
 
 
 @dataclass(frozen=True)
-class Peer:
-    """A forked process, and the two pipes to talk to it in lines of JSON."""
+class Talk:
+    """One end of two pipes, to talk in lines of JSON."""
 
-    pid: int
-    pidfd: int
     source: int
     sink: int
 
-    def hear(self) -> Any:
-        """Return what the process said, or fail if it died without a word."""
-        return hear(self.source)
+    def hear(self) -> Any:  # noqa: ANN401  # whatever the other side says
+        """Return what the other process said, or fail if it ended without a word."""
+        line = b""
+        while not line.endswith(b"\n"):
+            ready, _, _ = select.select([self.source], [], [], PATIENCE)
+            piece = os.read(self.source, 1) if ready else b""
+            assert piece, "the other process ended, or hangs, without an answer"
+            line += piece
+        return json.loads(line)
 
     def say(self, value: object = None) -> None:
         os.write(self.sink, json.dumps(value).encode() + b"\n")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A forked process."""
+
+    pid: int
+    pidfd: int
+    talk: Talk
+
+    def hear(self) -> Any:  # noqa: ANN401  # whatever the process says
+        return self.talk.hear()
 
     def ended(self, patience: float = PATIENCE) -> bool:
         return bool(select.select([self.pidfd], [], [], patience)[0])
@@ -75,29 +93,6 @@ class Peer:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-@dataclass(frozen=True)
-class Talk:
-    """The process's own end of the two pipes."""
-
-    source: int
-    sink: int
-
-    def hear(self) -> Any:
-        return hear(self.source)
-
-    def say(self, value: object = None) -> None:
-        os.write(self.sink, json.dumps(value).encode() + b"\n")
-
-
-def hear(fd: int) -> Any:
-    line = b""
-    while not line.endswith(b"\n"):
-        piece = os.read(fd, 1) if select.select([fd], [], [], PATIENCE)[0] else b""
-        assert piece, "the other process ended, or hangs, without an answer"
-        line += piece
-    return json.loads(line)
-
-
 @contextmanager
 def process(play: Callable[[Talk], object], *groups: Group) -> Iterator[Peer]:
     """Fork a process that joins *groups* and plays; it is gone afterwards."""
@@ -109,7 +104,7 @@ def process(play: Callable[[Talk], object], *groups: Group) -> Iterator[Peer]:
         perform(play, Talk(to_child[0], to_parent[1]), groups)
     os.close(to_child[0])
     os.close(to_parent[1])
-    peer = Peer(pid, os.pidfd_open(pid), to_parent[0], to_child[1])
+    peer = Peer(pid, os.pidfd_open(pid), Talk(to_parent[0], to_child[1]))
     try:
         yield peer
     finally:
@@ -118,7 +113,7 @@ def process(play: Callable[[Talk], object], *groups: Group) -> Iterator[Peer]:
             os.waitpid(pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
-        for fd in (peer.pidfd, peer.source, peer.sink):
+        for fd in (peer.pidfd, peer.talk.source, peer.talk.sink):
             os.close(fd)
 
 
@@ -156,7 +151,7 @@ def own_groups() -> str:
 
 
 def open_fds() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def gone(peer_pidfd: int) -> bool:
@@ -165,7 +160,7 @@ def gone(peer_pidfd: int) -> bool:
 
 @pytest.fixture
 def cgroups() -> Iterator[Cgroups]:
-    """The groups of a run of this process; afterwards everything is as it was."""
+    """Open the groups for a run of this process; afterwards everything is as it was."""
     before, fds = own_groups(), open_fds()
     opened = open_cgroups(os.getpid())
     paths = opened.paths
@@ -179,8 +174,8 @@ def cgroups() -> Iterator[Cgroups]:
 
 
 @pytest.fixture
-def box(cgroups: Cgroups, require: Callable[[Any], None]) -> Iterator[Group]:
-    """A group in every hierarchy that is used; afterwards nothing is in it."""
+def box(cgroups: Cgroups, require: Callable[[Capability], None]) -> Iterator[Group]:
+    """Make a group in every hierarchy that is used; afterwards nothing is in it."""
     for entry in cgroups.capabilities:
         require(entry)
     group = cgroups.create("box", BOX)
@@ -191,7 +186,7 @@ def box(cgroups: Cgroups, require: Callable[[Any], None]) -> Iterator[Group]:
     assert left == {path: (set(), []) for path in left}
 
 
-def within(box: Group, play: Callable[[Talk], object]) -> Any:
+def within(box: Group, play: Callable[[Talk], object]) -> Any:  # noqa: ANN401  # JSON
     """Return what *play*, in a process in the box, says; it must say one thing and end well."""
     with process(play, box) as peer:
         said = peer.hear()
@@ -214,7 +209,7 @@ def test_each_controller_is_had_or_explained(cgroups: Cgroups) -> None:
 
 
 def test_each_controller_that_is_had_can_cap(
-    cgroups: Cgroups, require: Callable[[Any], None]
+    cgroups: Cgroups, require: Callable[[Capability], None]
 ) -> None:
     for entry in cgroups.capabilities:
         require(entry)
@@ -628,7 +623,7 @@ def test_runs_beside_each_other_leave_each_other_alone(first: str, box: Group) -
                 opened.close()
             apart = set(paths).isdisjoint(mine.paths)
             joined = all(pid in tree.members(path) for path in paths)
-            peer.say()
+            peer.talk.say()
             alive = peer.hear()
             peer.status()
         with process(lambda _: join(mine)) as visitor:
@@ -700,7 +695,7 @@ def test_keeper_cleans_up_after_a_dead_parent(box: Group) -> None:
 
 @pytest.fixture
 def unified_box(cgroups: Cgroups, box: Group) -> str:
-    """The directory of the box where all controllers are on cgroup v2."""
+    """Return the directory of the box if all controllers are on cgroup v2, or skip."""
     if not all(entry.how.startswith("cgroup v2") for entry in cgroups.capabilities):
         reason = "a controller is on cgroup v1"
         pytest.skip(reason)
@@ -741,6 +736,18 @@ def test_strangers_are_named_and_nobody_moves(box: Group, unified_box: str) -> N
         assert "systemd-run" in entry.mend or "exec pytest" in entry.mend
     assert unmoved
     assert tree.subgroups(unified_box) == []
+
+
+def test_controller_that_cannot_be_enabled_does_not_take_the_others_along(
+    box: Group, unified_box: str
+) -> None:
+    del box
+    failures = delegation.enable(unified_box, ("nonesuch", "pids"))
+    given = delegation.distributed(unified_box)
+    tree.write(f"{unified_box}/cgroup.subtree_control", "-pids")
+
+    assert {name: error.errno for name, error in failures.items()} == {"nonesuch": errno.EINVAL}
+    assert given == ["pids"]
 
 
 def test_parallel_workers_move_their_common_parent_once(box: Group, unified_box: str) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_isolate.sandbox.cgroups import reasons
 
+if TYPE_CHECKING:
+    from pytest_isolate.sandbox.errors import SandboxError
+
+
 PATH = "/sys/fs/cgroup/x"
 
 
-def refused(code: int, version: str = "v2") -> reasons.SandboxError:
+def refused(code: int, version: str = "v2") -> SandboxError:
     error = OSError(code, f"mkdir: {os.strerror(code)}", f"{PATH}/pytest-isolate.1")
     return reasons.refused("memory", error, version, PATH)
 

@@ -112,29 +112,30 @@ def _move(pids: Collection[int], group: str) -> None:
             continue
 
 
-def enable(group: str, controllers: Collection[str]) -> tuple[str, ...]:
-    """Give the subgroups of *group* those of *controllers* that they lack, and return these."""
-    lacking = tuple(c for c in controllers if c not in _distributed(group))
+def enable(group: str, controllers: Collection[str]) -> dict[str, OSError]:
+    """Give *controllers* to the subgroups of *group*; return why some could not be given."""
     deadline = time.monotonic() + _EBUSY_PATIENCE
-    for controller in lacking:
+    failures = {}
+    for controller in controllers:
         while True:
             try:
                 tree.write(f"{group}/cgroup.subtree_control", f"+{controller}")
             except OSError as error:
-                if error.errno != errno.EBUSY or time.monotonic() >= deadline:
-                    raise
-                time.sleep(_PAUSE)
-            else:
-                break
-    return lacking
+                if error.errno == errno.EBUSY and time.monotonic() < deadline:
+                    time.sleep(_PAUSE)
+                    continue
+                failures[controller] = error
+            break
+    return failures
 
 
-def _distributed(group: str) -> list[str]:
+def distributed(group: str) -> list[str]:
+    """Return the controllers that the subgroups of *group* have."""
     return tree.read(f"{group}/cgroup.subtree_control").split()
 
 
 def _disable(group: str, controllers: Collection[str]) -> None:
-    for controller in _distributed(group):
+    for controller in distributed(group):
         if controller in controllers:
             tree.write(f"{group}/cgroup.subtree_control", f"-{controller}")
 

@@ -50,14 +50,16 @@ def open_cgroups(parent_pid: int) -> Cgroups:
 
 
 def _locate() -> tuple[dict[Place, tuple[str, ...]], dict[str, Capability]]:
-    groups, mounts = here()
     places: dict[Place, tuple[str, ...]] = {}
     missing = {}
     for controller in CONTROLLERS:
         try:
-            place = locate(controller, groups, mounts)
+            place = locate(controller, *here())
         except SandboxError as error:
             missing[controller] = _unavailable(controller, error)
+        except OSError as error:
+            # No /proc, or a kernel without cgroups.
+            missing[controller] = _unavailable(controller, SandboxError.from_os_error(error))
         else:
             places[place] = (*places.get(place, ()), controller)
     return places, missing

@@ -23,7 +23,7 @@ _LINKS_OF_A_LEAF: Final = 2
 
 def read(path: str) -> str:
     """Return what the file at *path* says."""
-    # A third of the cost of open().read(): every sandbox is looked at when it ends.
+    # Half the cost of open().read(): every sandbox is looked at when it ends.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         pieces = []

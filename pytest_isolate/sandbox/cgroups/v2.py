@@ -53,6 +53,7 @@ class UnifiedBackend:
         self._parent_pid = parent_pid
         self._run: runs.Run | None = None
         self._enabled: tuple[str, ...] = ()
+        self._failures: dict[str, OSError] = {}
 
     @property
     def path(self) -> str:
@@ -82,13 +83,18 @@ class UnifiedBackend:
             runs.sweep(self._base, run.path)
             if not delegation.is_root(self._base):
                 delegation.move_out(self._base, f"{run.path}/{runs.MAIN}", self._parent_pid)
-            self._enabled = delegation.enable(self._base, self.controllers)
-            delegation.enable(run.path, self.controllers)
+            before = delegation.distributed(self._base)
+            self._failures = delegation.enable(self._base, self.controllers)
+            given = [name for name in self.controllers if name not in self._failures]
+            self._enabled = tuple(name for name in given if name not in before)
+            self._failures |= delegation.enable(run.path, given)
         finally:
             os.close(base_lock)
 
     def cap(self, group: str, controller: str, limits: Limits) -> str:
         """Limit *controller* in *group*."""
+        if controller in self._failures:
+            raise self._failures[controller]
         if controller == "memory" and limits.memory is not None:
             return _cap_memory(group, limits.memory)
         if controller == "pids" and limits.pids is not None:

@@ -1,23 +1,23 @@
-"""Sandboxes of a root file system alone: no keeper, no cgroup.
+"""Sandboxes made of a root file system alone: no keeper, no cgroup.
 
-The steps are the keeper's: a builder makes the mounts, its child (PID 1 inside) enters the new
-root and then a user namespace of its own, and any number of processes follow by setns(2).
+A builder makes the first namespaces and its child, PID 1 inside, the root. PID 1 then enters a
+user namespace of its own, which locks every mount made so far, and any number of processes follow
+it by setns(2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-import contextlib
 from dataclasses import dataclass
-import multiprocessing.connection
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 import os
 from pathlib import Path
-import pickle
 import shutil
 import signal
-import sys
 import tempfile
+import time
 import traceback
 from typing import Any
 from typing import Final
@@ -40,16 +40,19 @@ from pytest_isolate.sandbox.spec import User
 
 T = TypeVar("T")
 
-_ORDINARY_ID: Final = 1000
+_ORDINARY: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who makes a sandbox and enters it."""
+    """Who makes a sandbox, and enters it."""
 
     uid: int
-    privileged: bool
     home: str
+
+    @property
+    def privileged(self) -> bool:
+        return self.uid == 0
 
     def assume(self) -> None:
         os.environ["HOME"] = self.home
@@ -61,66 +64,214 @@ class Identity:
             _libc.prctl(_libc.PR_SET_DUMPABLE, 1)
 
 
+class Failed(AssertionError):
+    """A process of the sandbox failed; the text is its traceback, *error* what it raised."""
+
+    def __init__(self, text: str, error: BaseException | None = None) -> None:
+        super().__init__(text)
+        self.error = error
+
+
 class Sandbox:
-    """One sandbox, ready to be entered."""
+    """A sandbox, ready to be entered."""
 
     def __init__(self, identity: Identity, spec: Spec) -> None:
-        self._identity = identity
-        self._spec = spec
-        ours, theirs = multiprocessing.connection.Pipe()
+        self._identity: Final = identity
+        self._spec: Final = spec
+        self._channel, theirs = Pipe()
         self._builder = os.fork()
         if self._builder == 0:
-            ours.close()
-            _answer(theirs, lambda: _build(identity, spec, theirs))
+            self._channel.close()
+            _guard(theirs, lambda: _build(identity, spec, theirs))
         theirs.close()
-        self._life = ours
-        self.notes: tuple[str, ...]
-        self.seconds: float
         try:
-            self._init = _result(ours.recv())
-            self.notes, self.seconds = _result(ours.recv())
+            self._init: int = _receive(self._channel)
+            self.notes, self.seconds = _receive(self._channel)
         except BaseException:
             self.close()
             raise
 
     def run(self, call: Callable[..., T], *arguments: object) -> T:
-        """Return what *call* returns in a process inside; raise `AssertionError` if it raises."""
-        ours, theirs = multiprocessing.connection.Pipe()
+        """Return what *call* returns in a process inside."""
+        ours, theirs = Pipe()
         pid = os.fork()
         if pid == 0:
             ours.close()
-            _answer(theirs, lambda: _enter(self._identity, self._spec, self._init))
-            inner = os.fork()
-            if inner == 0:
-                _answer(theirs, lambda: _settle(self._spec), lambda: call(*arguments))
-                os._exit(0)
-            os._exit(os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]))
+            _guard(theirs, lambda: self._enter(theirs, call, arguments))
         theirs.close()
         try:
-            _result(ours.recv())
-            _result(ours.recv())
-            value: T = _result(ours.recv())
+            value: T = _receive(ours)
         finally:
             os.waitpid(pid, 0)
             ours.close()
         return value
 
     def close(self) -> None:
-        """Kill everything inside and wait for its end."""
-        self._life.close()
+        """End everything inside."""
+        self._channel.close()
         os.waitpid(self._builder, 0)
 
+    def _enter(
+        self, channel: Connection, call: Callable[..., object], arguments: tuple[object, ...]
+    ) -> None:
+        self._identity.assume()
+        init = os.pidfd_open(self._init)
+        _libc.setns(init, namespaces.flags(self._spec))
+        os.close(init)
+        inner = os.fork()
+        if inner == 0:
+            _guard(channel, lambda: self._call(channel, call, arguments))
+        os.waitpid(inner, 0)
 
-def _answer(channel: Any, *calls: Callable[[], object]) -> None:
-    """Send what each of *calls* returns, or the first error and leave."""
-    for call in calls:
-        try:
-            channel.send_bytes(pickle.dumps((True, call())))
-        except BaseException as error:  # noqa: BLE001  # the outermost frame of a forked child
-            text = "".join(traceback.format_exception(error))
-            channel.send_bytes(pickle.dumps((False, (error, text))))
-            os._exit(1)
+    def _call(
+        self, channel: Connection, call: Callable[..., object], arguments: tuple[object, ...]
+    ) -> None:
+        os.setsid()
+        os.chdir("/")
+        privileges.drop(self._spec.user, os.getuid())
+        channel.send((True, call(*arguments)))
 
 
-def _result(answer: Any) -> Any:
-    raise NotImplementedError
+def _guard(channel: Connection, body: Callable[[], None]) -> NoReturn:
+    """Be the outermost frame of a forked child."""
+    status = 1
+    try:
+        body()
+        status = 0
+    except BaseException as error:  # noqa: BLE001
+        channel.send((False, ("".join(traceback.format_exception(error)), error)))
+    finally:
+        os._exit(status)
+
+
+def _receive(channel: Connection) -> Any:
+    try:
+        fine, value = channel.recv()
+    except EOFError:
+        raise Failed("the process died without a word") from None
+    if not fine:
+        raise Failed(*value)
+    return value
+
+
+def _build(identity: Identity, spec: Spec, channel: Connection) -> None:
+    identity.assume()
+    host = rootfs.Host.survey(privileged=identity.privileged)
+    plan = rootfs.plan_root(spec, host)
+    staging = rootfs.staging_place(plan)
+    _libc.unshare(_libc.CLONE_NEWPID | (0 if identity.privileged else _libc.CLONE_NEWUSER))
+    if not identity.privileged:
+        # User 0, whoever it is outside: devpts wants to belong to it.
+        namespaces.write_maps(namespaces.single_maps(User.ROOT, identity.uid, identity.uid), "self")
+    ours, theirs = Pipe()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _guard(channel, lambda: _init(identity, spec, plan, staging, channel, theirs))
+    theirs.close()
+    channel.send((True, pid))
+    if identity.privileged and ours.poll(None) and ours.recv():
+        namespaces.write_maps(namespaces.identity_maps(), pid)
+        ours.send(True)
+    channel.close()
+    os.waitpid(pid, 0)
+
+
+def _init(
+    identity: Identity,
+    spec: Spec,
+    plan: rootfs.Plan,
+    staging: str,
+    channel: Connection,
+    builder: Connection,
+) -> None:
+    start = time.perf_counter()
+    # Not the builder's: pivot_root moves every process of the mount namespace.
+    _libc.unshare(_libc.CLONE_NEWNS)
+    _libc.mount(None, "/", None, _libc.MS_REC | _libc.MS_PRIVATE)
+    _libc.mount("tmpfs", staging, "tmpfs", _libc.MS_NODEV, "mode=0755")
+    root, layers = f"{staging}/root", f"{staging}/layers"
+    os.mkdir(root, 0o755)
+    os.mkdir(layers, 0o700)
+    _libc.mount(root, root, None, _libc.MS_BIND)
+    userns = not identity.privileged
+    notes = mounts.execute(plan.outer + plan.processes, root, layers, userns=userns)
+    os.chdir(root)
+    _libc.pivot_root(".", ".")
+    _libc.umount2(".", _libc.MNT_DETACH)
+    os.chdir("/")
+    _libc.unshare(namespaces.flags(spec) & ~_libc.CLONE_NEWPID)
+    if identity.privileged:
+        builder.send(True)
+        builder.recv()
+    else:
+        uid = 0 if spec.user is User.ROOT else identity.uid
+        one = (IdRange(uid, 0, 1),)
+        namespaces.write_maps(IdMaps(uids=one, gids=one, from_outside=False), "self")
+    notes += mounts.execute(plan.devices, "/", "/nowhere", userns=True)
+    _libc.sethostname(spec.hostname)
+    seconds = time.perf_counter() - start
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    channel.send((True, (notes, seconds)))
+    channel.poll(None)  # until the other end is closed
+
+
+@pytest.fixture(params=["machine's root", "ordinary user"])
+def identity(request: pytest.FixtureRequest, outside: Path) -> Identity:
+    """Who makes the sandbox: the machine's root, and someone with no privilege."""
+    home = outside / "home"
+    home.mkdir()
+    if request.param == "machine's root":
+        if not privileges.is_machine_root():
+            pytest.skip("needs the machine's root")
+        return Identity(uid=0, home=str(home))
+    uid = os.geteuid() or _ORDINARY
+    for path in (outside, home):
+        os.chown(path, uid, uid)
+    return Identity(uid=uid, home=str(home))
+
+
+@pytest.fixture
+def outside() -> Iterator[Path]:
+    """Return a directory of the host that sandboxes show, copy on write."""
+    place = "/srv" if os.access("/srv", os.W_OK) else os.environ["HOME"]
+    with tempfile.TemporaryDirectory(prefix="isolate-", dir=place) as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def sandbox(identity: Identity) -> Iterator[Callable[[Spec], Sandbox]]:
+    """Return a maker of sandboxes, which end with the test."""
+    made: list[Sandbox] = []
+
+    def make(spec: Spec) -> Sandbox:
+        made.append(Sandbox(identity, spec))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Fail if a test leaves a mount or a process."""
+    before = mountinfo.current()
+    yield
+    assert mountinfo.current() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def write(path: str, text: str) -> None:
+    """Write *text* to *path*, by few means: most modules are out of reach inside."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.write(fd, text.encode())
+    os.close(fd)
+
+
+def read(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY)
+    text = os.read(fd, 65536).decode()
+    os.close(fd)
+    return text

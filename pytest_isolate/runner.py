@@ -1,0 +1,228 @@
+"""The parent's half: an item's run in its sandbox, and what comes of it.
+
+`isolated_runtestprotocol` stands in for pytest's `runtestprotocol`, with the same signature, so
+that whoever calls that can call this.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from contextlib import suppress
+from functools import partial
+import os
+import random
+import sys
+import threading
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import assert_never
+from typing import final
+
+import pytest
+
+from pytest_isolate import _compat
+from pytest_isolate import child
+from pytest_isolate.options import policy_of
+from pytest_isolate.options import report_header
+from pytest_isolate.options import run_policy
+from pytest_isolate.options import switched_off
+from pytest_isolate.policy import Resolved
+from pytest_isolate.policy import Unavailable
+from pytest_isolate.policy import Unconfined
+from pytest_isolate.replay import Replay
+from pytest_isolate.sandbox.errors import KeeperError
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.outcome import SetupFailed
+from pytest_isolate.sandbox.outcome import Usage
+from pytest_isolate.sandboxes import Sandboxes
+from pytest_isolate.settings import Recourse
+
+if sys.platform == "linux":
+    from pytest_isolate.sandbox import supervisor
+    from pytest_isolate.sandbox.entry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_isolate.policy import Policy
+    from pytest_isolate.sandbox.capabilities import Capabilities
+    from pytest_isolate.sandbox.outcome import Outcome
+    from pytest_isolate.sandbox.pool import Lease
+
+runner_key = pytest.StashKey["Runner"]()
+
+_STACKS_LIMIT: Final = 256 * 1024  #: bytes
+
+
+@final
+class Runner:
+    """What one session has for its isolated items."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.tap = child.Tap()
+        self.sandboxes = Sandboxes(config)
+        self._threads: set[str] = set()
+
+    def new_threads(self) -> tuple[str, ...]:
+        """Return the names of threads that a test process will lack, each once a session."""
+        here = threading.current_thread()
+        names = {
+            thread.name
+            for thread in threading.enumerate()
+            # A dummy is a thread that is not Python's own making: an xdist worker has some.
+            if thread is not here and not isinstance(thread, threading._DummyThread)  # noqa: SLF001
+        }
+        new = names - self._threads
+        self._threads |= new
+        return tuple(sorted(new))
+
+
+def configure(config: pytest.Config) -> None:
+    """Check what was asked for the whole run, and register what a session needs."""
+    policy = run_policy(config)
+    if policy.enabled and not switched_off(config) and sys.platform != "linux":
+        msg = f"--isolate needs Linux, and this is {sys.platform}"
+        raise pytest.UsageError(msg)
+    runner = config.stash[runner_key] = Runner(config)
+    config.pluginmanager.register(runner.tap, "isolate-tap")
+    config.add_cleanup(runner.sandboxes.close)
+
+
+def header(config: pytest.Config) -> str | None:
+    """Return the report header's line, if isolation was asked for and it can be said by now."""
+    if not switched_off(config) and not run_policy(config).enabled:
+        return None
+    return _header(config)
+
+
+def late_header(config: pytest.Config, items: Sequence[pytest.Item]) -> str | None:
+    """Return the line after collection, if it was not in the report header and is called for."""
+    if switched_off(config) or run_policy(config).enabled:
+        return None
+    return _header(config) if any(policy_of(item) is not None for item in items) else None
+
+
+def _header(config: pytest.Config) -> str:
+    capabilities: Capabilities | None = None
+    if sys.platform == "linux" and _runs_tests(config) and not switched_off(config):
+        with suppress(KeeperError):  # each test will say so
+            capabilities = config.stash[runner_key].sandboxes.capabilities
+    return report_header(config, capabilities)
+
+
+def _runs_tests(config: pytest.Config) -> bool:
+    """Return whether this process runs tests: under pytest-xdist its workers do."""
+    return not config.option.collectonly and getattr(config.option, "dist", "no") == "no"
+
+
+def run_item(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run *item* isolated if it is to be, as `pytest_runtest_protocol`."""
+    policy = policy_of(item)
+    if policy is None or isinstance(
+        item.config.stash[runner_key].sandboxes.resolve(policy), Unconfined
+    ):
+        return None
+    hook = item.ihook
+    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    isolated_runtestprotocol(item, nextitem=nextitem)
+    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def isolated_runtestprotocol(
+    item: pytest.Item,
+    log: bool = True,  # noqa: FBT001, FBT002  # as pytest's
+    nextitem: pytest.Item | None = None,
+) -> list[pytest.TestReport]:
+    """Run the protocol of *item* in a sandbox, and return the reports of its phases."""
+    runner = item.config.stash[runner_key]
+    policy = policy_of(item)
+    resolution = None if policy is None else runner.sandboxes.resolve(policy)
+    if policy is None or resolution is None or isinstance(resolution, Unconfined):
+        return _compat.runtestprotocol(item, log=log, nextitem=nextitem)
+    runner.tap.verdicts.clear()
+    replay = Replay(item=item, tap=runner.tap, log=log)
+    outcome: Outcome
+    usage = Usage(wall_seconds=0.0)
+    match resolution:
+        case Resolved(spec):
+            try:
+                with runner.sandboxes.lease(spec) as lease:
+                    end = _run(runner, policy, lease, replay, nextitem)
+            except SandboxError as error:
+                outcome = _refuse(replay, error, policy)
+            else:
+                outcome, usage = end.outcome, end.usage
+        case Unavailable(error):
+            outcome = _refuse(replay, error, policy)
+        case _:
+            assert_never(resolution)
+    replay.close(nextitem, usage)
+    item.ihook.pytest_isolate_finished(item=item, outcome=outcome, usage=usage)
+    replay.stop()
+    return replay.reports
+
+
+def _refuse(replay: Replay, error: SandboxError, policy: Policy) -> Outcome:
+    skip = policy.unavailable is Recourse.SKIP
+    replay.refuse(error, skip=skip)
+    return SetupFailed(error)
+
+
+def _run(
+    runner: Runner, policy: Policy, lease: Lease, replay: Replay, nextitem: pytest.Item | None
+) -> supervisor.End:
+    """Run the item of *replay* in the sandbox of *lease*, and judge how it ended."""
+    item, config = replay.item, replay.item.config
+    with ExitStack() as stack:
+        stacks = _own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
+        gate = _gate(stack, replay) if _compat.talks_live(config) else -1
+        order = child.Order(
+            stacks=stacks,
+            gate=gate,
+            random_state=random.getstate(),
+            threads=runner.new_threads(),
+        )
+        entry = Entry(
+            cwd=_working_directory(config),
+            env=dict(policy.env),
+            pass_env=policy.pass_env,
+            keep_fds=(*_compat.inherited_fds(config), stacks, gate),
+            new_session=not _compat.interactive(config),
+        )
+        _compat.flush_streams(config)
+        end = supervisor.run(
+            lease,
+            entry,
+            partial(child.run, item, runner.tap, order),
+            timeout=policy.timeout,
+            on_frame=replay.hear,
+            on_start=lambda _: runner.sandboxes.foresee(nextitem),
+        )
+        words = os.pread(stacks, _STACKS_LIMIT, 0).decode(errors="replace")
+        replay.judge(end, stacks=words, cap=lease.spec.limits.memory)
+    return end
+
+
+def _gate(stack: ExitStack, replay: Replay) -> int:
+    """Return a pipe's end at which the test process waits until its report is shown."""
+    gate, opener = (_own(stack, fd) for fd in os.pipe2(os.O_CLOEXEC))
+
+    def open_gate() -> None:
+        os.write(opener, b"+")
+
+    replay.shown = open_gate
+    return gate
+
+
+def _own(stack: ExitStack, fd: int) -> int:
+    """Let *stack* close *fd*."""
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _working_directory(config: pytest.Config) -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109  # a string is wanted
+    except FileNotFoundError:  # a test that is not isolated has removed it
+        return os.fspath(config.rootpath)

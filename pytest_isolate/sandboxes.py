@@ -1,0 +1,171 @@
+"""Which sandbox an item gets, made ready before it is needed: a session's side of the pool."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+import dataclasses
+from dataclasses import dataclass
+import os
+import sys
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import final
+
+from pytest_isolate import _compat
+from pytest_isolate.options import policy_of
+from pytest_isolate.policy import Resolution
+from pytest_isolate.policy import Resolved
+from pytest_isolate.policy import Unavailable
+from pytest_isolate.policy import Unconfined
+from pytest_isolate.policy import resolve
+from pytest_isolate.sandbox.errors import KeeperError
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.settings import Recourse
+
+if sys.platform == "linux":
+    from pytest_isolate.sandbox.interpreter import interpreter_paths
+    from pytest_isolate.sandbox.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from collections.abc import Sequence
+
+    import pytest
+
+    from pytest_isolate.policy import Policy
+    from pytest_isolate.sandbox.capabilities import Capabilities
+    from pytest_isolate.sandbox.pool import Lease
+    from pytest_isolate.sandbox.spec import Spec
+
+_AHEAD: Final = 2  #: sandboxes made ready before they are needed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPaths:
+    """What of the host every sandbox of a session shows."""
+
+    writable: tuple[str, ...]
+    project: tuple[str, ...]
+    imports: tuple[str, ...]
+
+
+def session_paths(config: pytest.Config, items: Sequence[pytest.Item]) -> SessionPaths:
+    """Return the paths that pytest needs in a sandbox to run *items*."""
+    places = [config.rootpath, config.invocation_params.dir, config.getoption("confcutdir", None)]
+    places += [item.path.parent for item in items]
+    project = dict.fromkeys(os.fspath(place) for place in places if place)
+    return SessionPaths(
+        writable=tuple(_compat.shared_directories(config, items)),
+        project=tuple(path for path in project if not _is_below_another(path, project)),
+        imports=tuple(interpreter_paths()),
+    )
+
+
+def _is_below_another(path: str, places: dict[str, None]) -> bool:
+    while (parent := os.path.dirname(path)) != path:  # noqa: PTH120  # plain text
+        if parent in places:
+            return True
+        path = parent
+    return False
+
+
+@final
+class Sandboxes:
+    """What one session has for its isolated items; the keeper is started when it is needed."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._pool: Pool | None = None
+        self._paths: SessionPaths | None = None
+        self._resolutions: dict[Policy, Resolution] = {}
+        self._ordered: Counter[Spec] = Counter()
+        self._items: Sequence[pytest.Item] = ()
+        self._places: dict[pytest.Item, int] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this machine gives; waits for the keeper to say so. Raises KeeperError."""
+        return self._start().capabilities
+
+    def _start(self) -> Pool:
+        if self._pool is None:
+            self._pool = Pool.start()
+        return self._pool
+
+    def close(self) -> None:
+        """Let the keeper remove everything."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+        self._ordered.clear()
+
+    def expect(self, items: Sequence[pytest.Item]) -> None:
+        """Make ready for *items*, all of the session in their order."""
+        self._items = items
+        self._places = {item: place for place, item in enumerate(items)}
+        isolated = [item for item in items if policy_of(item) is not None]
+        if isolated and sys.platform == "linux":
+            self._paths = session_paths(self._config, isolated)
+            self._order(isolated[:_AHEAD])
+
+    def foresee(self, nextitem: pytest.Item | None) -> None:
+        """Have sandboxes made for *nextitem* and what will probably follow it."""
+        if nextitem is not None:
+            place = self._places.get(nextitem, len(self._items))
+            self._order([nextitem, *self._items[place + 1 : place + _AHEAD]])
+
+    def _order(self, items: Sequence[pytest.Item]) -> None:
+        wanted: Counter[Spec] = Counter()
+        for item in items:
+            policy = policy_of(item)
+            resolution = None if policy is None else self.resolve(policy)
+            if isinstance(resolution, Resolved):
+                wanted[resolution.spec] += 1
+        for spec in (wanted - self._ordered).elements():
+            try:
+                self._start().prepare(spec)
+            except KeeperError:
+                return  # the item that asks for it will be told
+            self._ordered[spec] += 1
+
+    def resolve(self, policy: Policy) -> Resolution:
+        """Return the sandbox that *policy* is on this machine, or why it is not."""
+        if policy not in self._resolutions:
+            self._resolutions[policy] = self._resolve(policy)
+        return self._resolutions[policy]
+
+    def _resolve(self, policy: Policy) -> Resolution:
+        if sys.platform != "linux":
+            error = SandboxError("isolate a test", f"needs Linux, and this is {sys.platform}")
+            degrade = policy.unavailable is Recourse.DEGRADE
+            return Unconfined((str(error),)) if degrade else Unavailable(error)
+        try:
+            resolution = resolve(policy, self.capabilities)
+        except KeeperError as error:
+            return Unavailable(SandboxError("start the keeper of the sandboxes", str(error)))
+        if isinstance(resolution, Resolved) and self._paths is not None:
+            spec = dataclasses.replace(
+                resolution.spec,
+                writable=(*resolution.spec.writable, *self._paths.writable),
+                project=self._paths.project,
+                imports=self._paths.imports,
+            )
+            resolution = dataclasses.replace(resolution, spec=spec)
+        return resolution
+
+    @contextmanager
+    def lease(self, spec: Spec) -> Iterator[Lease]:
+        """Lend a sandbox of *spec*. Raises SandboxError."""
+        try:
+            lease = self._start().lease(spec)
+        except KeeperError as error:
+            self.close()  # the next item gets a new one
+            msg = "get a sandbox"
+            raise SandboxError(msg, str(error)) from error
+        finally:
+            self._ordered -= Counter((spec,))
+        try:
+            yield lease
+        finally:
+            lease.retire()

@@ -1,0 +1,208 @@
+"""Runs of small suites in a pytest of their own, and all that a reporter was told of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from importlib import metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Final
+from xml.etree import ElementTree as ET
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_RECORDER: Final = """
+import json, os, pytest
+
+def put(**event):
+    with open(os.environ["RECORD"], "a", encoding="utf-8") as file:
+        file.write(json.dumps(event) + "\\n")
+
+def pytest_runtest_logstart(nodeid, location):
+    put(hook="start", nodeid=nodeid, location=location)
+
+def pytest_runtest_logfinish(nodeid):
+    put(hook="finish", nodeid=nodeid)
+
+@pytest.hookimpl(trylast=True)  # what the terminal's own hook makes of a report is seen
+def pytest_runtest_logreport(report):
+    context = getattr(report, "context", None)
+    put(
+        hook="report", nodeid=report.nodeid, when=report.when, outcome=report.outcome,
+        type=type(report).__name__, longrepr=type(report.longrepr).__name__,
+        text=report.longreprtext, sections=[list(section) for section in report.sections],
+        properties=[[name, str(value)] for name, value in report.user_properties],
+        wasxfail=getattr(report, "wasxfail", None), keywords=sorted(report.keywords),
+        location=report.location, context=context and [context.msg, dict(context.kwargs)],
+        extra=getattr(report, "extra_attribute", None),
+    )
+
+def pytest_warning_recorded(warning_message, when, nodeid, location):
+    put(
+        hook="warning", text=str(warning_message.message), when=when, nodeid=nodeid,
+        category=warning_message.category.__name__, file=warning_message.filename,
+        line=warning_message.lineno, location=location,
+    )
+
+def pytest_sessionfinish(session, exitstatus):
+    put(hook="end", status=int(exitstatus), failed=session.testsfailed, left=session.shouldfail)
+"""
+#: What differs from run to run.
+_VARYING: Final = (
+    (re.compile(r"\b\d+\.\d\ds\b( \(\d+:\d\d:\d\d\))?"), "0.00s"),
+    (re.compile(r"=+ ((?:[^=]|=(?!=))+) =+"), r"= \1 ="),  # its width depends on the seconds
+    (re.compile(r"0x[0-9a-f]{6,}"), "0x0"),
+    (re.compile(r"/base-(?:plain|isolated)\b"), "/base"),
+    (re.compile(r"^isolate: .*\n", re.MULTILINE), ""),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of pytest, without what differs from run to run."""
+
+    status: int
+    output: str
+    events: list[dict[str, Any]]
+    junit: list[str]
+    properties: dict[str, dict[str, str]] = field(compare=False)  #: `isolate.*`, by node id
+    stderr: str = field(compare=False)
+
+    def reports(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the reports of the test called *name*, by phase."""
+        return {
+            event["when"]: event
+            for event in self.events
+            if event["hook"] == "report" and event["nodeid"].endswith(f"::{name}")
+        }
+
+    def outcomes(self, name: str) -> dict[str, str]:
+        """Return the outcomes of the test called *name*, by phase."""
+        return {when: event["outcome"] for when, event in self.reports(name).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A directory of tests."""
+
+    directory: Path
+
+    def write(self, files: Mapping[str, str]) -> None:
+        """Write test modules; a name without a dot is that of one."""
+        for name, source in files.items():
+            path = self.directory / (name if "." in name else f"test_{name}.py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(source), encoding="utf-8")
+
+    def twice(self, *arguments: str) -> tuple[Run, Run]:
+        """Return a plain and an isolated run with the same *arguments*."""
+        return self.run(*arguments), self.run("--isolate", *arguments)
+
+    def run(self, *arguments: str, **environment: str) -> Run:
+        """Run pytest."""
+        name = "isolated" if "--isolate" in arguments else "plain"
+        record = self.directory.parent / f"{name}.record"
+        junit = self.directory.parent / f"{name}.xml"
+        for old in (record, junit):
+            old.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "pytest", "-p", "recorder", *_load_plugin()]
+        command += [f"--junitxml={junit}", f"--basetemp={self.directory.parent}/base-{name}"]
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTEST_VERSION"}
+        places = os.pathsep.join([str(self.directory.parent), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=self.directory,
+            env={**inherited, "RECORD": str(record), "PYTHONPATH": places, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=100,
+        )
+        lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+        events = [_normalized(json.loads(line)) for line in lines]
+        return Run(
+            status=done.returncode,
+            output=_normalized(done.stdout.decode(errors="backslashreplace")),
+            events=events,
+            junit=_normalized(_read_junit(junit)),
+            properties={e["nodeid"]: p for e in events if (p := e.pop("isolate", None))},
+            stderr=done.stderr.decode(errors="backslashreplace"),
+        )
+
+
+def _load_plugin() -> list[str]:
+    """Return the option that loads the plugin where no installed wheel makes pytest load it."""
+    installed = metadata.entry_points(group="pytest11", name="isolate")
+    return [] if installed else ["-p", "pytest_isolate.plugin"]
+
+
+def _normalized(value: Any) -> Any:  # noqa: ANN401  # JSON
+    match value:
+        case str():
+            for pattern, replacement in _VARYING:
+                value = pattern.sub(replacement, value)
+            return value
+        case list():
+            return [_normalized(one) for one in value]
+        case {"properties": list(properties), **rest}:
+            ours = {name: text for name, text in properties if name.startswith("isolate.")}
+            others = [[name, text] for name, text in properties if name not in ours]
+            return {**_normalized(rest), "properties": others, "isolate": ours}
+        case dict():
+            return {key: _normalized(one) for key, one in value.items()}
+        case _:
+            return value
+
+
+def _read_junit(path: Path) -> list[str]:
+    """Return the elements of a junitxml file, a line each, without times and our figures."""
+    if not path.exists():
+        return []
+    root = ET.parse(path).getroot()  # noqa: S314  # our own
+    lines = []
+    for element in root.iter():
+        attributes = {
+            key: value
+            for key, value in element.items()
+            if key not in {"time", "timestamp", "hostname"}
+        }
+        if attributes.get("name", "").startswith("isolate."):
+            continue
+        if element.tag == "properties" and all(
+            child.get("name", "").startswith("isolate.") for child in element
+        ):
+            continue
+        lines.append(f"{element.tag} {attributes} {(element.text or '').strip()}")
+    return lines
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    """Return an empty directory of tests."""
+    return make_suite(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    """Return an empty directory of tests, the same for all tests of a module."""
+    return make_suite(tmp_path_factory.mktemp("suite"))
+
+
+def make_suite(place: Path) -> Suite:
+    """Return a directory of tests in *place*, and the recorder beside it."""
+    (place / "recorder.py").write_text(_RECORDER, encoding="utf-8")
+    directory = place / "suite"
+    directory.mkdir()
+    (directory / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    return Suite(directory)

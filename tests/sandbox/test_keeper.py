@@ -1,0 +1,223 @@
+"""The keeper and its parent: who survives whose death, and that nothing stays behind."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from typing import TYPE_CHECKING
+from typing import Final
+
+import pytest
+
+from pytest_isolate.sandbox import supervisor
+from pytest_isolate.sandbox.entry import Entry
+from pytest_isolate.sandbox.errors import KeeperError
+from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.outcome import SetupFailed
+from pytest_isolate.sandbox.pool import Pool
+from pytest_isolate.sandbox.spec import Limits
+from pytest_isolate.sandbox.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SPEC: Final = Spec(limits=Limits(memory=64 << 20))
+PATIENCE: Final = 20.0
+
+
+def cgroups() -> set[str]:
+    found = {
+        os.path.join(place, name)
+        for place, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith("pytest-isolate.")
+    }
+    return found
+
+
+def mounts() -> list[str]:
+    return sorted(Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines())
+
+
+def children_of(pid: int) -> set[int]:
+    """Return the descendants of *pid*, init processes of sandboxes and all in them included."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                stat = Path(f"/proc/{name}/stat").read_text(encoding="utf-8", errors="replace")
+                parents[int(name)] = int(stat.rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def wait_until(condition: object, what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.fixture
+def footprint() -> Iterator[None]:
+    """Fail the test if a mount or a cgroup that was not there before stays."""
+    groups, mounted = cgroups(), mounts()
+    yield
+    wait_until(lambda: cgroups() <= groups, f"cgroups stay: {cgroups() - groups}")
+    assert mounts() == mounted
+
+
+def keeper_of(pool: Pool) -> int:
+    return pool._keeper  # noqa: SLF001  # a death by any hand needs its pid
+
+
+@pytest.mark.usefixtures("footprint")
+def test_closed_pool_leaves_nothing_behind() -> None:
+    pool = Pool.start()
+    lease = pool.lease(SPEC)
+    supervisor.run(lease, Entry(cwd="/"), lambda _: None)
+    lease.retire()
+    pool.prepare(SPEC)
+    living = children_of(os.getpid())
+    descriptors = len(os.listdir("/proc/self/fd"))
+    pool.close()
+
+    assert keeper_of(pool) in living
+    assert [pid for pid in living if not is_gone(pid)] == []
+    assert len(os.listdir("/proc/self/fd")) < descriptors
+
+
+@pytest.mark.usefixtures("footprint")
+def test_sandbox_made_ahead_serves_an_equal_specification() -> None:
+    pool = Pool.start()
+    number = pool.prepare(SPEC)
+    pool.prepare(Spec(hostname="other"))
+    lease = pool.lease(Spec(limits=Limits(memory=64 << 20)))
+
+    assert lease.number == number
+    assert pool.ahead == 1
+    lease.retire()
+    pool.close()
+
+
+@pytest.mark.usefixtures("footprint")
+def test_parent_survives_the_keepers_death_and_says_so() -> None:
+    pool = Pool.start()
+    lease = pool.lease(SPEC)
+
+    end = supervisor.run(
+        lease,
+        Entry(cwd="/"),
+        lambda _: time.sleep(60),
+        on_start=lambda _: os.kill(keeper_of(pool), signal.SIGKILL),
+    )
+
+    assert isinstance(end.outcome, SetupFailed)
+    assert "the keeper of the sandboxes is gone" in str(end.outcome.error)
+    lease.retire()
+    with pytest.raises(KeeperError, match="gone"):
+        pool.lease(SPEC)
+    pool.close()
+    # Its cgroups are swept by the next one.
+    Pool.start().close()
+
+
+def test_forked_copy_of_the_parent_may_not_lease() -> None:
+    pool = Pool.start()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            pool.lease(SPEC)
+        except KeeperError:
+            pool.close()
+            os._exit(17)
+        os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    lease = pool.lease(SPEC)
+    end = supervisor.run(lease, Entry(cwd="/"), lambda _: None)
+    lease.retire()
+    pool.close()
+
+    assert os.waitstatus_to_exitcode(status) == 17
+    assert end.outcome == Exited(0)
+
+
+PARENT: Final = textwrap.dedent(
+    """
+    import sys, time
+    from pytest_isolate.sandbox import supervisor
+    from pytest_isolate.sandbox.entry import Entry
+    from pytest_isolate.sandbox.pool import Pool
+    from pytest_isolate.sandbox.spec import Limits, Spec
+
+    def say(word):
+        print(word, flush=True)
+
+    pool = Pool.start()
+    say("started")
+    pool.capabilities
+    say("greeted")
+    spec = Spec(limits=Limits(memory=64 << 20))
+    pool.prepare(spec)
+    pool.prepare(spec)
+    say("ordered")
+    lease = pool.lease(spec)
+    say("leased")
+    supervisor.run(
+        lease, Entry(cwd="/"), lambda _: time.sleep(60), on_frame=lambda _: say("confined")
+    )
+    """
+)
+
+
+@pytest.mark.usefixtures("footprint")
+@pytest.mark.parametrize("moment", ["started", "greeted", "ordered", "leased", "confined"])
+def test_parents_death_takes_everything_with_it(moment: str) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert parent.stdout is not None
+    with parent, parent.stdout:
+        for line in parent.stdout:
+            if line.decode().strip() == moment:
+                break
+        family = children_of(parent.pid)
+        parent.kill()
+
+    assert family
+    for pid in family:
+        wait_until(lambda pid=pid: is_gone(pid), f"process {pid} of {family} stays")
+
+
+@pytest.mark.usefixtures("footprint")
+def test_parents_death_at_any_time_leaves_nothing() -> None:
+    for step in range(12):
+        parent = subprocess.Popen(
+            [sys.executable, "-c", PARENT],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        time.sleep(0.08 + step * 0.02)
+        family = children_of(parent.pid)
+        parent.kill()
+        parent.wait()
+        for pid in family:
+            wait_until(lambda pid=pid: is_gone(pid), f"process {pid} of {family} stays")

@@ -1,0 +1,105 @@
+"""A run directory has one owner, whatever a sweeper does meanwhile. Plain directories do here."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_isolate.sandbox.cgroups import runs
+
+
+def test_run_directory_has_one_owner(tmp_path: Path) -> None:
+    run = runs.create(str(tmp_path))
+
+    assert runs.lock(run.path) is None
+    run.unlock()
+    again = runs.lock(run.path)
+    assert again is not None
+    again.unlock()
+
+
+def test_sweep_takes_dead_runs_and_leaves_living_ones(tmp_path: Path) -> None:
+    mine, other, dead = (runs.create(str(tmp_path)) for _ in range(3))
+    dead.unlock()
+
+    assert runs.sweep(str(tmp_path), mine.path) == [other.path]
+
+    assert set(runs.find(str(tmp_path))) == {mine.path, other.path}
+    mine.unlock()
+    other.unlock()
+
+
+def test_sweep_leaves_directories_of_others(tmp_path: Path) -> None:
+    (tmp_path / "somebody.else").mkdir()
+
+    assert runs.sweep(str(tmp_path), "") == []
+    assert (tmp_path / "somebody.else").exists()
+
+
+def test_directory_swept_before_it_was_locked_is_given_up_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[Path] = []
+    flock = fcntl.flock
+
+    def sweep_first(fd: int, operation: int) -> None:
+        if len(swept) < 3:
+            (path,) = tmp_path.iterdir()
+            path.rmdir()
+            swept.append(path)
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    run = runs.create(str(tmp_path))
+
+    assert len(swept) == 3
+    assert os.path.samestat(os.fstat(run.fd), Path(run.path).stat())
+    run.unlock()
+
+
+def test_directory_that_a_sweeper_holds_is_given_up_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+    held: list[int] = []
+
+    def held_first(fd: int, operation: int) -> None:
+        if not held:
+            (path,) = tmp_path.iterdir()
+            held.append(os.open(path, os.O_RDONLY))
+            flock(held[0], operation)
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", held_first)
+    run = runs.create(str(tmp_path))
+
+    assert len(runs.find(str(tmp_path))) == 2
+    os.close(held[0])
+    run.unlock()
+
+
+def test_directory_that_is_always_swept_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sweep_first(fd: int, operation: int) -> None:
+        del fd, operation
+        (path,) = tmp_path.iterdir()
+        path.rmdir()
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+
+    with pytest.raises(OSError, match="swept away"):
+        runs.create(str(tmp_path))
+
+
+def test_base_that_another_run_holds_is_an_error_after_a_while(tmp_path: Path) -> None:
+    held = runs.lock_base(str(tmp_path), 0.0)
+
+    with pytest.raises(OSError, match="another run holds it"):
+        runs.lock_base(str(tmp_path), 0.02)
+
+    os.close(held)
+    os.close(runs.lock_base(str(tmp_path), 0.0))
