@@ -69,6 +69,11 @@ class Replay:
     _stops: list[Stop] = field(default_factory=list)
     _warnings: list[dict[str, Any]] = field(default_factory=list)  #: the hook's arguments
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the test ends the session at once."""
+        return any(stop.kind in _AT_ONCE for stop in self._stops)
+
     # --- what the test process says ---
 
     def hear(self, frame: Frame) -> None:
@@ -137,7 +142,7 @@ class Replay:
         *stacks* is what the process left of its threads' stacks, *cap* its memory cap.
         """
         output = _compat.take_output(self.item.config)  # what leftover processes print is dropped
-        ended = self._held is not None or any(stop.kind in _AT_ONCE for stop in self._stops)
+        ended = self._held is not None or self.stopped
         if end.garbage:
             self._trouble = SandboxError(_READING, end.garbage)
         elif end.said_bye and not ended and self._trouble is None:
@@ -219,8 +224,6 @@ class Replay:
             self._tear_down(nextitem, self._held)
             self._held.user_properties += deaths.properties(usage, self._death)
             self._add(self._held)
-        for arguments in self._warnings:
-            self.item.ihook.pytest_warning_recorded.call_historic(kwargs=arguments)
 
     def _tear_down(self, nextitem: pytest.Item | None, held: pytest.TestReport) -> None:
         torn = _compat.tear_down(self.item, nextitem)
@@ -237,8 +240,10 @@ class Replay:
             self._add(held)
         self._held = report
 
-    def stop(self) -> None:
-        """End the session if the test said so at once."""
+    def finish(self) -> None:
+        """Show the warnings, and end the session if the test said so at once."""
+        for arguments in self._warnings:
+            self.item.ihook.pytest_warning_recorded.call_historic(kwargs=arguments)
         for stop in self._stops:
             match stop:
                 case Stop(kind="exit", reason=reason, returncode=returncode):

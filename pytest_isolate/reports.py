@@ -175,6 +175,7 @@ def unpack(config: pytest.Config, data: Json) -> tuple[pytest.TestReport, Verdic
     try:
         report = config.hook.pytest_report_from_serializable(config=config, data=data)
         _restore(report, ours)
+        _restore_context(report, data)
         verdict = Verdict(*ours["verdict"]) if "verdict" in ours else None
     except (
         AssertionError,
@@ -201,6 +202,16 @@ def _restore(report: pytest.TestReport, ours: Json) -> None:
         report.longrepr = place, number, reason
     elif "marked" in ours:
         report.longrepr = PlainRepr(str(longrepr), ours["marked"])  # type: ignore[assignment]
+
+
+def _restore_context(report: pytest.TestReport, data: Json) -> None:
+    """Undo what a subtest's report loses on its way: the `repr` of its values is taken again."""
+    context = getattr(report, "context", None)
+    match data:
+        case {"_subtest.context": {"kwargs": dict(kwargs)}} if context is not None:
+            object.__setattr__(context, "kwargs", kwargs)
+        case _:
+            pass
 
 
 def is_main(report: pytest.TestReport) -> bool:

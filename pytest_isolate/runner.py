@@ -34,17 +34,20 @@ from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Usage
+from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandboxes import Sandboxes
 from pytest_isolate.settings import Recourse
 
 if sys.platform == "linux":
     from pytest_isolate.sandbox import supervisor
     from pytest_isolate.sandbox.entry import Entry
+    from pytest_isolate.sandbox.interpreter import needed_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_isolate.policy import Policy
+    from pytest_isolate.policy import Resolution
     from pytest_isolate.sandbox.capabilities import Capabilities
     from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.sandbox.pool import Lease
@@ -118,14 +121,14 @@ def _runs_tests(config: pytest.Config) -> bool:
 def run_item(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run *item* isolated if it is to be, as `pytest_runtest_protocol`."""
     policy = policy_of(item)
-    if policy is None or isinstance(
-        item.config.stash[runner_key].sandboxes.resolve(policy), Unconfined
-    ):
+    if policy is None or isinstance(_resolution(item, policy), Unconfined):
         return None
     hook = item.ihook
     hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    isolated_runtestprotocol(item, nextitem=nextitem)
-    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    replay = _replay(item, policy, nextitem, log=True)
+    if not replay.stopped:
+        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    replay.finish()
     return True
 
 
@@ -135,15 +138,28 @@ def isolated_runtestprotocol(
     nextitem: pytest.Item | None = None,
 ) -> list[pytest.TestReport]:
     """Run the protocol of *item* in a sandbox, and return the reports of its phases."""
-    runner = item.config.stash[runner_key]
     policy = policy_of(item)
-    resolution = None if policy is None else runner.sandboxes.resolve(policy)
-    if policy is None or resolution is None or isinstance(resolution, Unconfined):
+    if policy is None or isinstance(_resolution(item, policy), Unconfined):
         return _compat.runtestprotocol(item, log=log, nextitem=nextitem)
+    replay = _replay(item, policy, nextitem, log=log)
+    replay.finish()
+    return replay.reports
+
+
+def _resolution(item: pytest.Item, policy: Policy) -> Resolution:
+    return item.config.stash[runner_key].sandboxes.resolve(policy)
+
+
+def _replay(
+    item: pytest.Item, policy: Policy, nextitem: pytest.Item | None, *, log: bool
+) -> Replay:
+    """Run *item* in its sandbox, up to its last report."""
+    runner = item.config.stash[runner_key]
     runner.tap.verdicts.clear()
     replay = Replay(item=item, tap=runner.tap, log=log)
     outcome: Outcome
     usage = Usage(wall_seconds=0.0)
+    resolution = _resolution(item, policy)
     match resolution:
         case Resolved(spec):
             try:
@@ -155,12 +171,14 @@ def isolated_runtestprotocol(
                 outcome, usage = end.outcome, end.usage
         case Unavailable(error):
             outcome = _refuse(replay, error, policy)
+        case Unconfined():
+            msg = "a test without a sandbox is not replayed"
+            raise AssertionError(msg)
         case _:
             assert_never(resolution)
     replay.close(nextitem, usage)
     item.ihook.pytest_isolate_finished(item=item, outcome=outcome, usage=usage)
-    replay.stop()
-    return replay.reports
+    return replay
 
 
 def _refuse(replay: Replay, error: SandboxError, policy: Policy) -> Outcome:
@@ -186,9 +204,10 @@ def _run(
         entry = Entry(
             cwd=_working_directory(config),
             env=dict(policy.env),
-            pass_env=policy.pass_env,
+            pass_env=policy.kept,
             keep_fds=(*_compat.inherited_fds(config), stacks, gate),
             new_session=not _compat.interactive(config),
+            preload=needed_libraries() if isinstance(lease.spec.root, DirectoryRoot) else (),
         )
         _compat.flush_streams(config)
         end = supervisor.run(

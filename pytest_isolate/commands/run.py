@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextlib import suppress
+import dataclasses
 import os
+from pathlib import Path
 import signal
 import sys
 from typing import TYPE_CHECKING
 from typing import Final
 from typing import assert_never
 
-from pytest_isolate.deaths import Death
 from pytest_isolate.deaths import death_of
 from pytest_isolate.deaths import isolation_failed
 from pytest_isolate.policy import Origin
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
     from collections.abc import Iterator
 
+    from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.sandbox.spec import Spec
     from pytest_isolate.wire.channel import Writer
 
@@ -103,7 +105,7 @@ def _policy(options: Namespace) -> Policy:
     names = (setting.name for setting in SETTINGS if setting.name not in _NOT_HERE)
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     origin = Origin(Source.COMMAND_LINE)
-    return Policy(enabled=True).override(origin, given, os.getcwd())
+    return Policy(enabled=True).override(origin, given, os.fspath(Path.cwd()))
 
 
 def _run_in(pool: Pool, policy: Policy, command: list[str]) -> int:
@@ -125,9 +127,9 @@ def _run_in(pool: Pool, policy: Policy, command: list[str]) -> int:
 def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str]) -> int:
     from_host = isinstance(spec.root, HostRoot)
     entry = Entry(
-        cwd=os.getcwd() if from_host else "/",
+        cwd=os.fspath(Path.cwd()) if from_host else "/",
         env=dict(policy.env),
-        pass_env=policy.pass_env,
+        pass_env=policy.kept,
         new_session=not os.isatty(0),
     )
     failures: list[OSError] = []
@@ -182,16 +184,14 @@ def _become(command: list[str], writer: Writer) -> None:
     for number in (*_PASSED_ON, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606  # no shell is what is wanted
     except OSError as error:
         writer.send(Event("exec", {"errno": error.errno, "strerror": error.strerror}))
 
 
 def _with_project(spec: Spec) -> Spec:
     """Return *spec* with the current directory put back, should it lie under a fresh /tmp."""
-    import dataclasses
-
-    return dataclasses.replace(spec, project=(os.getcwd(),))
+    return dataclasses.replace(spec, project=(os.fspath(Path.cwd()),))
 
 
 @contextmanager

@@ -7,36 +7,25 @@ because every step before needs some.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 import fcntl
 from fnmatch import fnmatchcase
 import os
 import stat
+from typing import TYPE_CHECKING
 from typing import Final
 
 from pytest_isolate.sandbox import _libc
 from pytest_isolate.sandbox import namespaces
 from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox.errors import step
-from pytest_isolate.sandbox.spec import Spec
 
-#: Kept whatever `pass_env` says: without these neither programs nor pytest find their things.
-ALWAYS_PASSED: Final = (
-    "PATH",
-    "HOME",
-    "TMPDIR",
-    "TERM",
-    "TZ",
-    "LANG",
-    "LC_*",
-    "VIRTUAL_ENV",
-    "PYTHON*",
-    "PYTEST_*",
-    "COV_*",
-    "COVERAGE_*",
-)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_isolate.sandbox.spec import Spec
+
 _STANDARD: Final = (0, 1, 2)
 
 
@@ -85,9 +74,8 @@ def settle(spec: Spec, entry: Entry, own_fds: tuple[int, ...]) -> None:
 def set_environment(entry: Entry) -> None:
     """Keep what `entry.pass_env` keeps and add `entry.env`."""
     if entry.pass_env is not None:
-        patterns = (*ALWAYS_PASSED, *entry.pass_env)
         for name in list(os.environ):
-            if not any(fnmatchcase(name, pattern) for pattern in patterns):
+            if not any(fnmatchcase(name, pattern) for pattern in entry.pass_env):
                 del os.environ[name]
     os.environ.update(entry.env)
 

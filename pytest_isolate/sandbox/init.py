@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 import signal
+from typing import TYPE_CHECKING
 from typing import Final
 from typing import NoReturn
 
@@ -28,10 +29,12 @@ from pytest_isolate.sandbox import namespaces
 from pytest_isolate.sandbox import network
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
-from pytest_isolate.sandbox.namespaces import IdMaps
-from pytest_isolate.sandbox.rootfs import Plan
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec
+
+if TYPE_CHECKING:
+    from pytest_isolate.sandbox.namespaces import IdMaps
+    from pytest_isolate.sandbox.rootfs import Plan
 
 _REPORT_FD: Final = 3
 _LIFE_FD: Final = 4

@@ -62,7 +62,7 @@ def current() -> tuple[MountPoint, ...]:
 
 def parse(table: bytes) -> tuple[MountPoint, ...]:
     """Return the mounts of *table* in its order, but for those whose place was deleted."""
-    mounts = (_parse_line(line.split(b" ")) for line in table.splitlines() if line)
+    mounts = (_parse_line(line.split(b" ")) for line in table.split(b"\n") if line)
     return tuple(mount for mount in mounts if not mount.target.endswith(_DELETED))
 
 

@@ -5,7 +5,6 @@ A lease is a ready sandbox and the descriptors that came with it; it owns them u
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 import os
@@ -14,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
@@ -23,8 +23,6 @@ from pytest_isolate.sandbox.capabilities import Capabilities
 from pytest_isolate.sandbox.cgroups.evidence import read_evidence
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
-from pytest_isolate.sandbox.outcome import Evidence
-from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.wire.channel import Socket
 from pytest_isolate.wire.errors import PeerGone
 from pytest_isolate.wire.frames import Hello
@@ -32,6 +30,12 @@ from pytest_isolate.wire.frames import Prepare
 from pytest_isolate.wire.frames import Ready
 from pytest_isolate.wire.frames import Retire
 from pytest_isolate.wire.frames import Unready
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_isolate.sandbox.outcome import Evidence
+    from pytest_isolate.sandbox.spec import Spec
 
 _PATIENCE_SECONDS: Final = 60.0  #: a sandbox takes milliseconds; a keeper this slow is stuck
 _SOCKET_FD: Final = 3

@@ -16,9 +16,7 @@ CAP_SYS_ADMIN: Final = 21
 #: What Docker grants by default: chown, dac_override, fowner, fsetid, kill, setgid, setuid,
 #: setpcap, net_bind_service, net_raw, sys_chroot, mknod, audit_write, setfcap
 #: (docs.docker.com/engine/containers/run, "Runtime privilege and Linux capabilities").
-CONTAINER_CAPS: Final = sum(
-    1 << cap for cap in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)
-)
+CONTAINER_CAPS: Final = sum(1 << cap for cap in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31))
 
 
 def effective() -> int:

@@ -138,7 +138,9 @@ def _attempt(call: Callable[[], None]) -> SandboxError | None:
     if words:
         return SandboxError.from_json(json.loads(words))
     if status:
-        return SandboxError("enter sandbox", f"the trial ended with status {status}", code=errno.EIO)
+        return SandboxError(
+            "enter sandbox", f"its trial ended with status {status}", code=errno.EIO
+        )
     return None
 
 

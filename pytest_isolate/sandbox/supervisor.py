@@ -9,9 +9,6 @@ status on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 import os
@@ -21,6 +18,7 @@ import struct
 import sys
 import time
 import traceback
+from typing import TYPE_CHECKING
 from typing import Final
 from typing import NoReturn
 import warnings
@@ -28,14 +26,13 @@ import warnings
 from pytest_isolate.sandbox import _libc
 from pytest_isolate.sandbox import entry as door
 from pytest_isolate.sandbox import interpreter
-from pytest_isolate.sandbox.entry import Entry
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
 from pytest_isolate.sandbox.outcome import Outcome
+from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
 from pytest_isolate.sandbox.outcome import Usage
 from pytest_isolate.sandbox.outcome import classify
-from pytest_isolate.sandbox.pool import Lease
 from pytest_isolate.wire.channel import Reader
 from pytest_isolate.wire.channel import Writer
 from pytest_isolate.wire.frames import Bye
@@ -43,8 +40,14 @@ from pytest_isolate.wire.frames import Confined
 from pytest_isolate.wire.frames import Frame
 from pytest_isolate.wire.frames import Refused
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_isolate.sandbox.entry import Entry
+    from pytest_isolate.sandbox.pool import Lease
+
 _BROKEN: Final = 3  #: exit status of a process whose *main* raised
-_STATUS: Final = struct.Struct("idd")  #: wait status, user and system seconds
+_STATUS: Final = struct.Struct("id")  #: wait status, CPU seconds
 _DYING_SECONDS: Final = 30.0  #: how long a killed process may take to be gone
 _DRAIN_SECONDS: Final = 5.0  #: how long frames may still come after the process has ended
 
@@ -75,26 +78,24 @@ def run(
     """
     started = time.monotonic()
     watch = _Watch(on_frame)
+    last = _Exit()
     try:
         process = _spawn(lease, entry, main)
     except SandboxError as error:
-        wall = time.monotonic() - started
-        return _judge(lease, 0, Usage(wall_seconds=wall), watch, None, error)
-    try:
-        on_start(process.pid)
-        timed_out = _follow(process, lease, watch, None if timeout is None else started + timeout)
-        status, cpu = process.wait()
-    except BaseException:
-        lease.kill()
-        process.wait()
-        raise
-    finally:
-        process.close()
-    usage = Usage(wall_seconds=time.monotonic() - started, cpu_seconds=cpu)
-    return _judge(
-        lease, status, usage, watch, timeout if timed_out else None, watch.refused,
-        garbage=process.reader.garbage,
-    )
+        watch.refused = error
+    else:
+        try:
+            on_start(process.pid)
+            timed_out = _follow(process, lease, watch, timeout)
+            last = process.wait(timed_out=timed_out)
+        except BaseException:
+            lease.kill()
+            process.wait(timed_out=False)
+            raise
+        finally:
+            process.close()
+        watch.garbage = process.reader.garbage
+    return _judge(lease, watch, last, timeout, time.monotonic() - started)
 
 
 class _Watch:
@@ -104,6 +105,7 @@ class _Watch:
         self._on_frame = on_frame
         self.refused: SandboxError | None = None
         self.said_bye = False
+        self.garbage = ""
 
     def hear(self, frame: Frame) -> None:
         match frame:
@@ -116,6 +118,15 @@ class _Watch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Exit:
+    """What the kernel says of an ended process, its waited-for children's time included."""
+
+    status: int = 0
+    cpu_seconds: float | None = None
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Process:
     """A started process; `pid` is the relay's where there is one."""
 
@@ -124,41 +135,46 @@ class _Process:
     reader: Reader
     relayed: int  #: the relay's status pipe, or -1
 
-    def wait(self) -> tuple[int, float]:
-        """Return the wait status and the CPU seconds, its waited-for children's included."""
+    def wait(self, *, timed_out: bool) -> _Exit:
+        """Reap the process."""
         try:
             _, status, rusage = os.wait4(self.pid, 0)
         except ChildProcessError:
             # Somebody ignores SIGCHLD or waits for any child; frames decide what can be said.
-            return 0, 0.0
+            return _Exit(timed_out=timed_out)
         cpu = rusage.ru_utime + rusage.ru_stime
-        if self.relayed < 0:
-            return status, cpu
-        words = os.read(self.relayed, _STATUS.size)
-        if len(words) < _STATUS.size:
-            return status or signal.SIGKILL, cpu
-        status, user, system = _STATUS.unpack(words)
-        return status, user + system
+        if self.relayed >= 0:
+            words = os.read(self.relayed, _STATUS.size)
+            if len(words) == _STATUS.size:
+                status, cpu = _STATUS.unpack(words)
+        return _Exit(status=status, cpu_seconds=cpu, timed_out=timed_out)
 
     def close(self) -> None:
-        os.close(self.pidfd)
         self.reader.close()
-        if self.relayed >= 0:
-            os.close(self.relayed)
+        _close(self.pidfd, self.relayed)
 
 
 def _spawn(lease: Lease, entry: Entry, main: Callable[[Writer], None]) -> _Process:
     inside = lease.pool.forks_inside
     reading, writing = os.pipe2(os.O_CLOEXEC)
     relayed, relaying = (-1, -1) if inside else os.pipe2(os.O_CLOEXEC)
-    with step("fork into sandbox"):
-        pid = _fork_into(lease.init) if inside else _fork()
-    if pid == 0:
-        _be_child(lease, entry, main, writing, relaying)
-    os.close(writing)
-    if not inside:
-        os.close(relaying)
+    try:
+        with step("fork into sandbox"):
+            pid = _fork_into(lease.init) if inside else _fork()
+        if pid == 0:
+            _be_child(lease, entry, main, writing, relaying)
+    except SandboxError:
+        _close(reading, relayed)
+        raise
+    finally:
+        _close(writing, relaying)
     return _Process(pid=pid, pidfd=os.pidfd_open(pid), reader=Reader(reading), relayed=relayed)
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)
 
 
 def _fork() -> int:
@@ -213,17 +229,18 @@ def _be_child(
 
 
 def _relay(pid: int, relaying: int) -> NoReturn:
-    """Wait for the process and pass its status on; the terminal's signals are not for us."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
+    """Stand in for the process outside: pass signals in, and its status out."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: os.kill(pid, number))
     _, status, rusage = os.wait4(pid, 0)
-    os.write(relaying, _STATUS.pack(status, rusage.ru_utime, rusage.ru_stime))
+    os.write(relaying, _STATUS.pack(status, rusage.ru_utime + rusage.ru_stime))
     os._exit(0)
 
 
-def _follow(process: _Process, lease: Lease, watch: _Watch, deadline: float | None) -> bool:
-    """Read frames until the process has ended; return whether *deadline* ended it."""
+def _follow(process: _Process, lease: Lease, watch: _Watch, timeout: float | None) -> bool:
+    """Read frames until the process has ended; return whether *timeout* ended it."""
     reader = process.reader
+    deadline = None if timeout is None else time.monotonic() + timeout
     poll = select.poll()
     poll.register(process.pidfd, select.POLLIN)
     poll.register(reader.fd, select.POLLIN)
@@ -232,7 +249,7 @@ def _follow(process: _Process, lease: Lease, watch: _Watch, deadline: float | No
         ready = dict(poll.poll(_milliseconds(deadline)))
         if not ready:
             if timed_out:
-                raise SandboxError("kill sandbox", "its processes did not die")  # noqa: TRY003
+                raise SandboxError("kill sandbox", "its processes did not die")
             timed_out = True
             lease.kill()
             deadline = time.monotonic() + _DYING_SECONDS
@@ -261,32 +278,23 @@ def _milliseconds(deadline: float | None) -> float | None:
 
 
 def _judge(
-    lease: Lease,
-    status: int,
-    usage: Usage,
-    watch: _Watch,
-    timed_out: float | None,
-    setup_error: SandboxError | None,
-    garbage: str = "",
+    lease: Lease, watch: _Watch, last: _Exit, timeout: float | None, wall_seconds: float
 ) -> End:
     evidence = lease.evidence()
     outcome = classify(
-        status,
+        last.status,
         evidence,
         memory_cap=lease.spec.limits.memory,
-        timed_out=timed_out,
-        setup_error=setup_error,
+        timed_out=timeout if last.timed_out else None,
+        setup_error=watch.refused,
     )
-    if outcome == Signaled(signal.SIGKILL):
-        broken = lease.pool.broken()
-        if broken is not None:
-            error = SandboxError("keep sandbox", str(broken))
-            outcome = classify(status, evidence, memory_cap=None, setup_error=error)
-    cpu = usage.cpu_seconds if evidence.cpu_seconds is None else evidence.cpu_seconds
-    figures = Usage(
-        wall_seconds=usage.wall_seconds,
+    if outcome == Signaled(signal.SIGKILL) and (broken := lease.pool.broken()) is not None:
+        outcome = SetupFailed(SandboxError("keep sandbox", str(broken)))
+    cpu = last.cpu_seconds if evidence.cpu_seconds is None else evidence.cpu_seconds
+    usage = Usage(
+        wall_seconds=wall_seconds,
         cpu_seconds=cpu,
         memory_peak=evidence.memory_peak,
         processes=evidence.pids_peak,
     )
-    return End(outcome=outcome, usage=figures, said_bye=watch.said_bye, garbage=garbage)
+    return End(outcome=outcome, usage=usage, said_bye=watch.said_bye, garbage=watch.garbage)

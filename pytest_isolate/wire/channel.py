@@ -165,6 +165,7 @@ class Socket:
     A `Ready` carries one descriptor for each of its names, no other frame carries any. `poll`
     and `receive` hand out frames in order, and the descriptors are then the caller's. Frames may
     be waiting in here while the descriptor is quiet, so call `poll` before waiting on `fileno`.
+    For one thread.
     """
 
     def __init__(self, sock: socket.socket) -> None:

@@ -40,7 +40,8 @@ def pytest_runtest_logreport(report):
     context = getattr(report, "context", None)
     put(
         hook="report", nodeid=report.nodeid, when=report.when, outcome=report.outcome,
-        type=type(report).__name__, longrepr=type(report.longrepr).__name__,
+        type=type(report).__name__, is_tuple=isinstance(report.longrepr, tuple),
+        is_text=isinstance(report.longrepr, str),
         text=report.longreprtext, sections=[list(section) for section in report.sections],
         properties=[[name, str(value)] for name, value in report.user_properties],
         wasxfail=getattr(report, "wasxfail", None), keywords=sorted(report.keywords),
@@ -64,6 +65,7 @@ _VARYING: Final = (
     (re.compile(r"=+ ((?:[^=]|=(?!=))+) =+"), r"= \1 ="),  # its width depends on the seconds
     (re.compile(r"0x[0-9a-f]{6,}"), "0x0"),
     (re.compile(r"/base-(?:plain|isolated)\b"), "/base"),
+    (re.compile(r"-+ (generated xml file: )\S+/(?:plain|isolated).xml -+"), r"\1"),
     (re.compile(r"^isolate: .*\n", re.MULTILINE), ""),
 )
 

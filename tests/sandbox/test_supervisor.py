@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import errno
 import os
 from pathlib import Path
@@ -35,6 +34,8 @@ from pytest_isolate.wire.frames import Frame
 from pytest_isolate.wire.frames import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_isolate.sandbox.pool import Pool
     from pytest_isolate.sandbox.supervisor import End
     from pytest_isolate.wire.channel import Writer
@@ -89,10 +90,28 @@ def namespaces() -> dict[str, str]:
 
 
 def test_every_namespace_is_fresh(ask: Callable[..., Any]) -> None:
-    inside, again, outside = ask(namespaces), ask(namespaces), namespaces()
+    inside, outside = ask(namespaces), namespaces()
 
     assert not set(inside.values()) & set(outside.values())
-    assert not set(inside.values()) & set(again.values())
+
+
+def test_sandboxes_at_the_same_time_share_nothing(pool: Pool) -> None:
+    # Compared while both live: the kernel gives a dead namespace's number away again.
+    leases = [pool.lease(Spec()) for _ in range(2)]
+    seen: list[set[str]] = []
+
+    def hear(frame: Frame) -> None:
+        if isinstance(frame, Event):
+            seen.append(set(frame.data.values()) - {frame.data["cgroup"]})
+
+    for lease in leases:
+        supervisor.run(
+            lease, ENTRY, lambda writer: writer.send(Event("", namespaces())), on_frame=hear
+        )
+    for lease in leases:
+        lease.retire()
+
+    assert len(seen[0] | seen[1]) == 12
 
 
 def test_caller_stays_in_its_own_namespaces(ask: Callable[..., Any]) -> None:
@@ -208,7 +227,11 @@ def test_kernel_settings_cannot_be_written(ask: Callable[..., Any]) -> None:
     # Opened and never written: were it writable, nothing would happen to the machine.
     def knobs() -> list[str]:
         opened = []
-        for path in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches"):
+        for path in (
+            "/proc/sys/kernel/core_pattern",
+            "/proc/sysrq-trigger",
+            "/proc/sys/vm/drop_caches",
+        ):
             try:
                 os.close(os.open(path, os.O_WRONLY))
             except OSError:
@@ -282,7 +305,7 @@ def test_environment_is_added_to_and_filtered(
 ) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "x")
     monkeypatch.setenv("PIP_INDEX", "y")
-    entry = Entry(cwd="/", env={"JAVA_HOME": "/java"}, pass_env=("PIP_*",))
+    entry = Entry(cwd="/", env={"JAVA_HOME": "/java"}, pass_env=("PATH", "PIP_*"))
 
     environ = ask(lambda: dict(os.environ), entry=entry)
 
@@ -320,9 +343,7 @@ def test_frames_arrive_whole_and_in_order(run: Callable[..., End]) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 1, 3, 4, 255])
-def test_early_exit_keeps_its_status_and_says_no_bye(
-    run: Callable[..., End], status: int
-) -> None:
+def test_early_exit_keeps_its_status_and_says_no_bye(run: Callable[..., End], status: int) -> None:
     end = run(lambda _: os._exit(status))
 
     assert end.outcome == Exited(status)
@@ -482,7 +503,9 @@ def test_orphans_do_not_stay_as_zombies(ask: Callable[..., Any]) -> None:
         subprocess.run(["sh", "-c", "true & exit"], check=True)
         end = time.monotonic() + 5
         while time.monotonic() < end:
-            rest = [p for p in os.listdir("/proc") if p.isdigit() and int(p) not in {1, os.getpid()}]
+            rest = [
+                p for p in os.listdir("/proc") if p.isdigit() and int(p) not in {1, os.getpid()}
+            ]
             if not rest:
                 break
         return rest

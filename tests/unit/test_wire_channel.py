@@ -616,12 +616,15 @@ def test_a_large_frame_has_its_descriptors_once(
     one, other = sockets
     frame = Ready(1, ["a", "b"], ["x" * 1_000_000])
 
-    background(lambda: one.send(frame, [0, 0]))
+    def talk() -> None:
+        one.send(frame, [0, 0])
+        one.send(Bye())
+
+    background(talk)
     got = other.receive(timeout=PATIENCE)
 
     assert got is not None
     assert (got[0], len(inodes(got[1]))) == (frame, 2)
-    one.send(Bye())
     assert other.receive(timeout=PATIENCE) == (Bye(), [])
 
 
