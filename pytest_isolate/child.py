@@ -6,15 +6,18 @@ taken out: they act in the parent, where the tap's frames are replayed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import faulthandler
 import os
 import random
 import signal
 import traceback
+from types import FrameType
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Final
+from typing import TypeAlias
 from typing import final
 
 import pytest
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Makes a test process write all threads' stacks to its `Order.stacks`.
 STACKS_SIGNAL: Final = signal.SIGRTMAX
+#: What `signal.signal` returns.
+Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 #: The name of the event that tells of an exception in no test's code.
 BROKEN: Final = "broken"
 
@@ -51,6 +56,7 @@ class Order:
     stacks: int  #: a file for the stacks of a crash
     gate: int  #: a pipe with a byte for each report that the parent has shown, or -1: do not wait
     random_state: tuple[Any, ...]  #: CPython seeds a forked process anew
+    on_interrupt: Handler  #: of SIGINT, if the parent ignores it for the time being
     threads: tuple[str, ...] = ()  #: names of the parent's threads, if they are to be warned of
 
 
@@ -186,6 +192,8 @@ def run(item: pytest.Item, tap: Tap, order: Order, writer: Writer) -> None:
     """Run *item* in this process, a fork of the parent's, and tell *writer* of it."""
     config = item.config
     random.setstate(order.random_state)
+    if order.on_interrupt is not None:
+        signal.signal(signal.SIGINT, order.on_interrupt)
     faulthandler.enable(order.stacks)
     faulthandler.register(STACKS_SIGNAL, order.stacks)
     _compat.disown(item.session)

@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Have the first sandboxes made."""
-    session.config.stash[runner.runner_key].sandboxes.expect(session.items)
+    session.config.stash[runner.runner_key].expect(session.items)
 
 
 def pytest_report_collectionfinish(

@@ -158,7 +158,7 @@ class Replay:
         self._die(death, when)
 
     def refuse(self, error: SandboxError, *, skip: bool) -> None:
-        """Let the setup fail, or skip the test, because its sandbox could not be had."""
+        """Let the test fail, or skip it, because its sandbox could not be had."""
         death = deaths.isolation_failed(error)
         if skip:
             self._death = death
@@ -166,17 +166,21 @@ class Replay:
             self._add(self._make("setup", pytest.skip.Exception(reason, _use_item_location=True)))
             self._held = self._make("teardown", None)
         else:
-            self._die(death, "setup")
+            self._die(death, self._dying())
 
     def _die(self, death: Death, when: When) -> None:
         """Make the report of the phase *when* that *death* ended, and those that are missing."""
         self._death = death
         earlier, self._held = self._held, None
         last = earlier or (self.reports[-1] if self.reports else None)
+        self._rehearse()
         if not death.ours:
             _compat.expect_failure(self.item)
         failed = self._make(when, pytest.fail.Exception(death.text, pytrace=False), self._since)
         _compat.expect_success(self.item)
+        if failed.failed:
+            # As text, so that the line opens the message in summaries and in junitxml.
+            failed.longrepr = death.text
         failed.sections[:0] = last.sections if last is not None else []
         failed.sections += [(name, text) for name, text in self._sections if text]
         if earlier is not None and earlier.failed:
@@ -197,6 +201,16 @@ class Replay:
         if not ended["setup"].passed or setup_only or "call" in ended or self._held:
             return "teardown"
         return "teardown" if self._phase == "teardown" else "call"
+
+    def _rehearse(self) -> None:
+        """Call the hook for the phases that have ended, as it was in the test process.
+
+        What plugins note there at a phase's report they look for at the next one's.
+        """
+        for report in self.reports:
+            text = report.longreprtext
+            error = pytest.fail.Exception(text, pytrace=False) if report.failed else None
+            self._make(report.when, error)
 
     def _make(
         self, when: When, error: BaseException | None, since: float | None = None
@@ -234,6 +248,7 @@ class Replay:
             held.sections += sections
             held.duration += call.duration
             return
+        self._rehearse()
         report = self.item.ihook.pytest_runtest_makereport(item=self.item, call=call)
         report.sections = [*held.sections, *sections]
         if held.failed:

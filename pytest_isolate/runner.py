@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 import os
 import random
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ if sys.platform == "linux":
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_isolate.child import Handler as _Handler
     from pytest_isolate.policy import Policy
     from pytest_isolate.policy import Resolution
     from pytest_isolate.sandbox.capabilities import Capabilities
@@ -66,18 +68,26 @@ class Runner:
         self.sandboxes = Sandboxes(config)
         self._threads: set[str] = set()
 
+    def expect(self, items: Sequence[pytest.Item]) -> None:
+        """Make ready for *items*, all of the session in their order."""
+        self._threads = _threads()  # those of plugins and imported modules are no test's concern
+        self.sandboxes.expect(items)
+
     def new_threads(self) -> tuple[str, ...]:
-        """Return the names of threads that a test process will lack, each once a session."""
-        here = threading.current_thread()
-        names = {
-            thread.name
-            for thread in threading.enumerate()
-            # A dummy is a thread that is not Python's own making: an xdist worker has some.
-            if thread is not here and not isinstance(thread, threading._DummyThread)  # noqa: SLF001
-        }
-        new = names - self._threads
-        self._threads |= new
+        """Return the names of threads that tests have left here, each once a session."""
+        threads = _threads()
+        new = threads - self._threads
+        self._threads |= threads
         return tuple(sorted(new))
+
+
+def _threads() -> set[str]:
+    return {
+        thread.name
+        for thread in threading.enumerate()
+        # A dummy is a thread that is not Python's own making.
+        if not isinstance(thread, threading._DummyThread)  # noqa: SLF001
+    }
 
 
 def configure(config: pytest.Config) -> None:
@@ -100,7 +110,7 @@ def header(config: pytest.Config) -> str | None:
 
 def late_header(config: pytest.Config, items: Sequence[pytest.Item]) -> str | None:
     """Return the line after collection, if it was not in the report header and is called for."""
-    if switched_off(config) or run_policy(config).enabled:
+    if switched_off(config) or run_policy(config).enabled or config.get_verbosity() < 0:
         return None
     return _header(config) if any(policy_of(item) is not None for item in items) else None
 
@@ -199,6 +209,7 @@ def _run(
             stacks=stacks,
             gate=gate,
             random_state=random.getstate(),
+            on_interrupt=_leave_interrupts(stack) if _compat.interactive(config) else None,
             threads=runner.new_threads(),
         )
         entry = Entry(
@@ -232,6 +243,13 @@ def _gate(stack: ExitStack, replay: Replay) -> int:
 
     replay.shown = open_gate
     return gate
+
+
+def _leave_interrupts(stack: ExitStack) -> _Handler:
+    """Ignore Ctrl-C, which is for the debugger in the same process group; return its handler."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stack.callback(signal.signal, signal.SIGINT, handler)
+    return handler
 
 
 def _own(stack: ExitStack, fd: int) -> int:

@@ -91,7 +91,9 @@ def memory_cap() -> None:
 
 def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [*CONTAINER, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    sys.stderr.write(done.stderr)  # for pytest to show if the test fails
+    return done
 
 
 def _is_static(program: Path) -> bool:

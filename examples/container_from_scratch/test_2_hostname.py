@@ -24,6 +24,7 @@ def test_is_called_as_asked() -> None:
 
 @pytest.mark.isolated(hostname="container-demo", user="root")
 def test_root_of_the_container_renames_it() -> None:
+    assert socket.gethostname() != MACHINE  # not with --no-isolate
     socket.sethostname("renamed")
     assert socket.gethostname() == "renamed"
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from conftest import Run
 
 CONTAINERFS = Path(__file__).with_name("containerfs")
+OUTSIDE = Path("/").stat()
 
 pytestmark = [
     pytest.mark.isolated(rootfs=CONTAINERFS),
@@ -53,6 +54,7 @@ def test_python_goes_on_importing(name: str) -> None:
 @pytest.mark.isolated(user="root")
 def test_the_way_out_of_a_chroot_leads_nowhere() -> None:
     top = Path("/").stat()
+    assert not os.path.samestat(top, OUTSIDE)  # not with --no-isolate
     Path("/jail").mkdir()
     os.chroot("/jail")
     os.chdir("../../../..")  # the working directory is not below the new root: it can go up

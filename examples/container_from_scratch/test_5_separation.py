@@ -86,5 +86,6 @@ def test_root_of_the_container_is_the_caller_outside() -> None:
 
 @pytest.mark.isolated(user="root")
 def test_root_of_the_container_has_no_power_over_the_machine(tmp_path: Path) -> None:
+    assert namespace("user") != OUTSIDE["user"]  # not with --no-isolate
     with pytest.raises(PermissionError):
         os.mknod(tmp_path / "disk", stat.S_IFBLK | 0o600, os.makedev(8, 0))

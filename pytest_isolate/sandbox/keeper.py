@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from dataclasses import field
 import json
 import os
-import select
 import signal
 import socket
 import time
@@ -37,10 +36,9 @@ from pytest_isolate.wire.frames import Prepare
 from pytest_isolate.wire.frames import Ready
 from pytest_isolate.wire.frames import Retire
 from pytest_isolate.wire.frames import Unready
+from pytest_isolate.wire.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_isolate.sandbox.cgroups import Group
 
 _LAST_WORDS_SECONDS: Final = 10.0  #: how long the end waits for dying sandboxes
@@ -76,10 +74,9 @@ class Keeper:
         self._cgroups = open_cgroups(parent)
         self._planner = Planner.survey()
         self._cells: dict[int, Cell] = {}
-        self._poll = select.poll()
-        self._handlers: dict[int, Callable[[], None]] = {}
-        self._watch(channel.fileno(), lambda: None)
-        self._watch(self._parent_fd, self._leave)
+        self._loop = Loop()
+        self._loop.watch(channel.fileno(), self._hear_parent)
+        self._loop.watch(self._parent_fd, self._leave)
         self._open = True
 
     def run(self) -> None:
@@ -89,26 +86,14 @@ class Keeper:
             while self._open:
                 # Before every wait: a `send` may have taken frames in while it waited for room.
                 self._hear_parent()
-                self._turn()
+                self._loop.turn()
         except PeerGone:
             pass
         finally:
             self._destroy_all()
 
-    def _turn(self, seconds: float | None = None) -> None:
-        for fd, _ in self._poll.poll(None if seconds is None else seconds * 1000):
-            # A handler may have closed a descriptor whose event is still in the list.
-            handler = self._handlers.get(fd)
-            if handler is not None:
-                handler()
-
-    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
-        self._handlers[fd] = handler
-        self._poll.register(fd, select.POLLIN)
-
-    def _unwatch(self, fd: int) -> None:
-        del self._handlers[fd]
-        self._poll.unregister(fd)
+    def _drop(self, fd: int) -> None:
+        self._loop.forget(fd)
         os.close(fd)
 
     # --- the parent ---
@@ -117,7 +102,7 @@ class Keeper:
         """Try the whole path on a sandbox of the default kind, then say what this machine gives."""
         trial = self._prepare(0, Spec())
         while not (trial.ready or trial.error) and self._open:
-            self._turn()
+            self._loop.turn()
         if trial.error is None:
             trial.error = probe.try_entry(trial.pidfd)
         capabilities = probe.capabilities(trial.error, self._planner, self._cgroups.capabilities)
@@ -161,13 +146,13 @@ class Keeper:
         finally:
             os.close(report_end)
             os.close(life_end)
-        self._watch(report, lambda: self._hear_cell(cell))
+        self._loop.watch(report, lambda: self._hear_cell(cell))
         return cell
 
     def _hear_cell(self, cell: Cell) -> None:
         data = os.read(cell.report, _CHUNK)
         if not data:
-            self._unwatch(cell.report)
+            self._drop(cell.report)
             cell.report = -1
             self._reap(cell.builder)
             if not cell.ready:
@@ -184,7 +169,7 @@ class Keeper:
             case {"stage": init.Stage.BORN, "pid": int(pid)}:
                 cell.init = pid
                 cell.pidfd = os.pidfd_open(pid)
-                self._watch(cell.pidfd, lambda: self._bury(cell))
+                self._loop.watch(cell.pidfd, lambda: self._bury(cell))
             case {"stage": init.Stage.READY, "notes": list(notes)}:
                 cell.notes = notes
                 cell.ready = True
@@ -229,7 +214,7 @@ class Keeper:
             self._forget(cell)
 
     def _bury(self, cell: Cell) -> None:
-        self._unwatch(cell.pidfd)
+        self._drop(cell.pidfd)
         cell.pidfd = -1
         self._reap(cell.init)
         self._close_life(cell)
@@ -256,13 +241,13 @@ class Keeper:
 
     def _destroy_all(self) -> None:
         deadline = time.monotonic() + _LAST_WORDS_SECONDS
-        self._unwatch(self._parent_fd)
-        self._poll.unregister(self._socket.fileno())
+        self._drop(self._parent_fd)
+        self._loop.forget(self._socket.fileno())
         self._socket.close()
         for cell in list(self._cells.values()):
             self._retire(cell)
         while self._cells and time.monotonic() < deadline:
-            self._turn(deadline - time.monotonic())
+            self._loop.turn(deadline - time.monotonic())
         self._cgroups.close()
 
 

@@ -35,6 +35,7 @@ from pytest_isolate.sandbox.outcome import Usage
 from pytest_isolate.sandbox.outcome import classify
 from pytest_isolate.wire.channel import Reader
 from pytest_isolate.wire.channel import Writer
+from pytest_isolate.wire.errors import PeerGone
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Confined
 from pytest_isolate.wire.frames import Frame
@@ -217,7 +218,10 @@ def _be_child(
         writer.send(Bye())
         status = 0
     except SandboxError as error:
-        Writer(writing).send(Refused(error.to_json()))
+        with suppress(PeerGone):
+            Writer(writing).send(Refused(error.to_json()))
+    except PeerGone:
+        pass  # the parent is dead, and so will this process be
     except BaseException:  # noqa: BLE001  # the outermost frame of a forked child
         # Not by `sys.stderr`, which may be anything by now.
         os.write(2, traceback.format_exc().encode(errors="backslashreplace"))

@@ -149,7 +149,7 @@ def _load_plugin() -> list[str]:
     return [] if installed else ["-p", "pytest_isolate.plugin"]
 
 
-def _normalized(value: Any) -> Any:  # noqa: ANN401  # JSON
+def _normalized(value: Any) -> Any:  # JSON
     match value:
         case str():
             for pattern, replacement in _VARYING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from importlib import metadata
 import os
 from pathlib import Path
 import subprocess
@@ -15,6 +16,14 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "container_from_scratch"
 #: What the example makes for itself, and what Python and pytest make everywhere.
 KEPT = {"containerfs", "__pycache__", ".pytest_cache"}
+
+
+def environment() -> dict[str, str]:
+    """Return the environment; it loads the plugin where no installed wheel makes pytest load it."""
+    installed = metadata.entry_points(group="pytest11", name="isolate")
+    return (
+        {**os.environ} if installed else {**os.environ, "PYTEST_PLUGINS": "pytest_isolate.plugin"}
+    )
 
 
 def files() -> set[Path]:
@@ -64,7 +73,7 @@ def test_container_from_scratch_passes_and_leaves_nothing_behind(tmp_path: Path)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--isolate", "-rs", EXAMPLE],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": os.fspath(tmp_path), "EXAMPLE_TOKEN": token},
+        env={**environment(), "TMPDIR": os.fspath(tmp_path), "EXAMPLE_TOKEN": token},
         capture_output=True,
         text=True,
         check=False,

@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Run
-    from conftest import Suite
+    from tests.acceptance.conftest import Run
+    from tests.acceptance.conftest import Suite
 
 #: Suites that pytest 8.4 does not know.
 FROM_9: Final = {"subtests", "subtests_and_teardown"}

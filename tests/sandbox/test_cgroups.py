@@ -55,7 +55,7 @@ class Talk:
     source: int
     sink: int
 
-    def hear(self) -> Any:  # noqa: ANN401  # whatever the other side says
+    def hear(self) -> Any:  # whatever the other side says
         """Return what the other process said, or fail if it ended without a word."""
         line = b""
         while not line.endswith(b"\n"):
@@ -77,7 +77,7 @@ class Peer:
     pidfd: int
     talk: Talk
 
-    def hear(self) -> Any:  # noqa: ANN401  # whatever the process says
+    def hear(self) -> Any:  # whatever the process says
         return self.talk.hear()
 
     def ended(self, patience: float = PATIENCE) -> bool:
@@ -186,7 +186,7 @@ def box(cgroups: Cgroups, require: Callable[[Capability], None]) -> Iterator[Gro
     assert left == {path: (set(), []) for path in left}
 
 
-def within(box: Group, play: Callable[[Talk], object]) -> Any:  # noqa: ANN401  # JSON
+def within(box: Group, play: Callable[[Talk], object]) -> Any:  # JSON
     """Return what *play*, in a process in the box, says; it must say one thing and end well."""
     with process(play, box) as peer:
         said = peer.hear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+import fcntl
 import os
 from pathlib import Path
 import signal
@@ -32,13 +33,27 @@ PATIENCE: Final = 20.0
 
 
 def cgroups() -> set[str]:
-    found = {
+    """Return the run directories whose keeper is dead; a living one holds a lock on its own."""
+    return {
         os.path.join(place, name)
         for place, names, _ in os.walk("/sys/fs/cgroup")
         for name in names
-        if name.startswith("pytest-isolate.")
+        if name.startswith("pytest-isolate.") and is_abandoned(os.path.join(place, name))
     }
-    return found
+
+
+def is_abandoned(directory: str) -> bool:
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return os.path.exists(directory)
 
 
 def mounts() -> list[str]:
@@ -113,6 +128,20 @@ def test_sandbox_made_ahead_serves_an_equal_specification() -> None:
     assert lease.number == number
     assert pool.ahead == 1
     lease.retire()
+    pool.close()
+
+
+@pytest.mark.usefixtures("footprint")
+def test_many_sandboxes_come_and_go_while_others_are_made() -> None:
+    pool = Pool.start()
+    for number in range(200):
+        if number < 3:
+            pool.prepare(SPEC)
+        lease = pool.lease(SPEC)
+        pool.prepare(SPEC)
+        end = supervisor.run(lease, Entry(cwd="/"), lambda _: None)
+        lease.retire()
+        assert end.outcome == Exited(0), f"sandbox {number}"
     pool.close()
 
 

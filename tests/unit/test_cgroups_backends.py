@@ -23,7 +23,7 @@ LIMITS = Limits(memory=100 << 20)
 
 
 def backend(version: Version, path: Path) -> Backend:
-    place = Place(version=version, path=str(path), top=str(path))
+    place = Place(version=version, path=str(path))
     match version:
         case Version.V1:
             return LegacyBackend(place, ("memory",))

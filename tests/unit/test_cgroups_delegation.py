@@ -1,4 +1,4 @@
-"""Who may be moved: pytest and its descendants; and where runs are made."""
+"""Who may be moved: pytest and its descendants."""
 
 from __future__ import annotations
 
@@ -21,16 +21,3 @@ def test_ancestors_and_their_other_children_are_strangers(stranger: int) -> None
 
 def test_init_is_family_only_as_a_head() -> None:
     assert delegation.descendants({1}, {1}, PARENTS) == {1}
-
-
-@pytest.mark.parametrize(
-    ("group", "base"),
-    [
-        ("/cg/user/app.scope", "/cg/user/app.scope"),
-        ("/cg/app.scope/pytest-isolate.12ab/main", "/cg/app.scope"),
-        ("/cg/app.scope/pytest-isolate.12ab/sandbox", "/cg/app.scope/pytest-isolate.12ab/sandbox"),
-        ("/cg/app.scope/main", "/cg/app.scope/main"),
-    ],
-)
-def test_run_beside_another_is_made_where_the_other_is(group: str, base: str) -> None:
-    assert delegation.base_of(group) == base

@@ -138,3 +138,19 @@ def test_controller_that_was_not_delegated_is_told_from_one_that_does_not_exist(
     assert caught.value.why == (
         "no delegated cpu controller" if root else "no cpu controller in this kernel"
     )
+
+
+def test_process_that_another_run_moved_is_where_it_was_before(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    top = tmp_path_factory.mktemp("cgroup")
+    main = top / "own" / "pytest-isolate.12ab" / "main"
+    main.mkdir(parents=True)
+    main.joinpath("cgroup.procs").write_text(f"{os.getpid()}\n")
+    # That run has not enabled its controllers yet.
+    main.joinpath("cgroup.controllers").write_text("")
+    (top / "own" / "cgroup.controllers").write_text("memory\n")
+
+    found = locate.locate("memory", {"": "/own/pytest-isolate.12ab/main"}, [mount(point=str(top))])
+
+    assert found.path == str(top / "own")

@@ -103,3 +103,16 @@ def test_base_that_another_run_holds_is_an_error_after_a_while(tmp_path: Path) -
 
     os.close(held)
     os.close(runs.lock_base(str(tmp_path), 0.0))
+
+
+@pytest.mark.parametrize(
+    ("group", "base"),
+    [
+        ("/cg/user/app.scope", "/cg/user/app.scope"),
+        ("/cg/app.scope/pytest-isolate.12ab/main", "/cg/app.scope"),
+        ("/cg/app.scope/pytest-isolate.12ab/sandbox", "/cg/app.scope/pytest-isolate.12ab/sandbox"),
+        ("/cg/app.scope/main", "/cg/app.scope/main"),
+    ],
+)
+def test_run_beside_another_is_made_where_the_other_is(group: str, base: str) -> None:
+    assert runs.base_of(group) == base

@@ -59,9 +59,8 @@ class Tree(dict[str, Node]):
         super().__init__({"/": Node(kind=Kind.DIRECTORY)})
 
     def directory(self, path: str, **fields: int) -> Tree:
-        above = os.path.dirname(path)
-        if path not in self:
-            self.directory(above)
+        if os.path.dirname(path) not in self:
+            self.directory(os.path.dirname(path))
         self[path] = Node(kind=Kind.DIRECTORY, **fields)
         return self
 

@@ -7,6 +7,7 @@ import faulthandler
 import fcntl
 import os
 from pathlib import Path
+import platform
 import resource
 import signal
 import socket
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 SMALL = Phase("test_x", "call")
 LARGE = Report({"longrepr": "x" * 1_000_000})
 PATIENCE = 20.0
+# The numbers of write(2) and poll(2), or ppoll(2) in the generic table.
+BLOCKING_CALLS = {"x86_64": ("1", "7")}.get(platform.machine(), ("64", "73"))
 
 
 def open_descriptors() -> set[str]:
@@ -118,8 +121,19 @@ def collected(arrived: list[Frame], count: int) -> list[Frame]:
     return arrived
 
 
+def signal_when_blocked(number: int = signal.SIGALRM) -> None:
+    """Wait until the main thread sleeps in write(2) or poll(2), and signal it."""
+    main = threading.main_thread()
+    assert main.ident is not None
+    doing = Path(f"/proc/self/task/{main.native_id}/syscall")
+    deadline = time.monotonic() + PATIENCE
+    while doing.read_text("ascii").split()[0] not in BLOCKING_CALLS and time.monotonic() < deadline:
+        time.sleep(0.001)
+    signal.pthread_kill(main.ident, number)
+
+
 def send_until_alarm(send: Callable[[], None]) -> int:
-    """Send until there is no more room and the alarm rings; return how often it was begun."""
+    """Send until there is no more room and an alarm rings; return how often it was begun."""
     begun = 0
 
     def fill() -> NoReturn:
@@ -128,9 +142,11 @@ def send_until_alarm(send: Callable[[], None]) -> int:
             begun += 1
             send()
 
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    ringer = threading.Thread(target=signal_when_blocked)
+    ringer.start()
     with pytest.raises(Alarm):
         fill()
+    ringer.join()
     return begun
 
 
@@ -363,7 +379,6 @@ def alarm() -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, ring)
     yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
 
@@ -428,7 +443,7 @@ def test_handlers_that_raise_all_the_time_tear_no_frame_and_lose_none(
     assert reader.garbage == ""
     numbers = [frame.data["number"] for frame in arrived if type(frame) is Report]
     assert numbers == sorted(set(numbers))
-    assert alarms > 10
+    assert alarms > 0
     assert len(numbers) >= 200 - alarms  # an alarm before the frame was encoded stops that one
 
 
@@ -440,19 +455,22 @@ def test_a_handler_that_sends_while_a_frame_waits_is_heard_after_it(
     fcntl.fcntl(writer.fd, fcntl.F_SETPIPE_SZ, 4096)
     writer.send(Confined())
     writer.send(Report({"longrepr": "y" * 3000}))
-    before = signal.signal(signal.SIGALRM, lambda *_: writer.send(SMALL))
     arrived: list[Frame] = []
+    heard = threading.Event()
 
-    def read_later() -> None:
-        time.sleep(0.2)  # the alarm rings in this pause, while the writer waits
+    def answer(_number: int, _frame: object) -> None:
+        writer.send(SMALL)
+        heard.set()
+
+    def ring_then_read() -> None:
+        signal_when_blocked()
+        assert heard.wait(PATIENCE)
         arrived.extend(drain_until(reader, 5))
 
-    background(read_later)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        writer.send(frame)
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    before = signal.signal(signal.SIGALRM, answer)
+    background(ring_then_read)
+    writer.send(frame)
+    signal.signal(signal.SIGALRM, before)
     writer.send(Bye())
 
     assert collected(arrived, 5)[2:] == [frame, SMALL, Bye()]
@@ -465,29 +483,25 @@ def test_a_stack_dump_comes_even_while_a_large_frame_waits(
 ) -> None:
     reader, writer = pipe
     number = signal.SIGRTMIN + 3
-    main = threading.get_ident()
-    dumped: list[bool] = []
     arrived: list[Frame] = []
+    stacks = tmp_path / "stacks"
     writer.send(Confined())
 
-    with (tmp_path / "stacks").open("w+") as stacks:
-        faulthandler.register(number, file=stacks)
+    def ask_then_read() -> None:
+        signal_when_blocked(number)
+        deadline = time.monotonic() + PATIENCE
+        while "in send" not in stacks.read_text("utf-8") and time.monotonic() < deadline:
+            time.sleep(0.001)
+        arrived.extend(drain_until(reader, 2))
 
-        def ask_then_read() -> None:
-            time.sleep(0.1)
-            signal.pthread_kill(main, number)
-            time.sleep(0.1)
-            dumped.append("in send" in (tmp_path / "stacks").read_text())
-            arrived.extend(drain_until(reader, 2))
-
+    with stacks.open("w", encoding="utf-8") as stream:
+        faulthandler.register(number, file=stream)
         background(ask_then_read)
-        try:
-            writer.send(LARGE)
-        finally:
-            faulthandler.unregister(number)
+        writer.send(LARGE)
+        faulthandler.unregister(number)
 
     assert collected(arrived, 2) == [Confined(), LARGE]
-    assert dumped == [True]
+    assert "in send" in stacks.read_text("utf-8")
 
 
 # --- the socket ---
@@ -626,6 +640,7 @@ def test_a_large_frame_has_its_descriptors_once(
     assert got is not None
     assert (got[0], len(inodes(got[1]))) == (frame, 2)
     assert other.receive(timeout=PATIENCE) == (Bye(), [])
+    assert other.poll() == []  # or descriptors that came too often are a breach
 
 
 def test_descriptors_that_nobody_took_are_closed_with_the_socket(
@@ -838,10 +853,9 @@ def test_a_large_frame_that_a_handler_cut_is_finished_ahead_of_the_next(
     sockets: tuple[Socket, Socket], background: Callable[[Callable[[], None]], None]
 ) -> None:
     one, other = sockets
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
-    with pytest.raises(Alarm):
-        one.send(Ready(1, ["a"], ["x" * 1_000_000]), [0])
+    begun = send_until_alarm(lambda: one.send(Ready(1, ["a"], ["x" * 1_000_000]), [0]))
 
+    assert begun == 1
     background(lambda: one.send(Bye()))
     got = other.receive(timeout=PATIENCE)
 

@@ -32,6 +32,10 @@ class Backend(Protocol):
         """The descriptor that locks the run directory, between `open` and `close`."""
 
     @property
+    def gate(self) -> str:
+        """The file of a group to which a process of one thread writes "0" to join."""
+
+    @property
     def counters(self) -> Mapping[str, tuple[str, ...]]:
         """The files of a group that count what happens in it, by controller; some may not exist."""
 

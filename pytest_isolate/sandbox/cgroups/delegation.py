@@ -28,14 +28,6 @@ _EBUSY_PATIENCE: Final = 0.5
 _PAUSE: Final = 0.005
 
 
-def base_of(path: str) -> str:
-    """Return the group under which runs are to be made by a process in the group at *path*."""
-    above, name = os.path.split(path)
-    if name == runs.MAIN and os.path.basename(above).startswith(runs.PREFIX):
-        return os.path.dirname(above)
-    return path
-
-
 def is_root(path: str) -> bool:
     """Return whether *path* is the machine's root group, which may hold processes regardless."""
     return not os.path.exists(f"{path}/cgroup.type")

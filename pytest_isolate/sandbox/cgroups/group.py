@@ -61,7 +61,7 @@ class Group:
 
     def _open(self, backend: Backend, path: str, controllers: Sequence[str]) -> None:
         flags = os.O_WRONLY | os.O_CLOEXEC
-        self._join_fds.append(os.open(f"{path}/cgroup.procs", flags))
+        self._join_fds.append(os.open(f"{path}/{backend.gate}", flags))
         for controller in controllers:
             for name in backend.counters.get(controller, ()):
                 try:

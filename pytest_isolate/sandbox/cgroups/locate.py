@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from typing import Final
 
 from pytest_isolate.sandbox.cgroups import reasons
+from pytest_isolate.sandbox.cgroups import runs
 from pytest_isolate.sandbox.cgroups import tree
 
 if TYPE_CHECKING:
@@ -49,11 +50,10 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The group that this process is in, in one hierarchy."""
+    """The group under which this process makes runs, in one hierarchy: its own as a rule."""
 
     version: Version
-    path: str  #: its directory
-    top: str  #: the mount point
+    path: str  #: the directory
 
 
 def here() -> tuple[dict[str, str], list[Mount]]:
@@ -110,6 +110,7 @@ def resolve(mount: Mount, group: str) -> str | None:
 def locate(controller: str, groups: Mapping[str, str], mounts: Sequence[Mount]) -> Place:
     """Return the group in which *controller* counts this process.
 
+    If another run has moved this process out of the way, that is the group where it was before.
     Raises `SandboxError` if there is no such controller, or if its group cannot be seen.
     """
     version = Version.V1 if controller in groups else Version.V2
@@ -127,9 +128,10 @@ def locate(controller: str, groups: Mapping[str, str], mounts: Sequence[Mount]) 
         path = resolve(mount, group)
         if path is None or not _holds_this_process(path):
             continue
-        if version is Version.V2 and controller not in enabled(path):
-            raise reasons.not_delegated(controller, path, exists=controller in enabled(mount.point))
-        return Place(version=version, path=path, top=mount.point)
+        base = runs.base_of(path)
+        if version is Version.V2 and controller not in enabled(base):
+            raise reasons.not_delegated(controller, base, exists=controller in enabled(mount.point))
+        return Place(version=version, path=base)
     raise reasons.not_visible(controller, group, candidates[0].point)
 
 

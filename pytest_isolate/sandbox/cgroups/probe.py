@@ -22,6 +22,7 @@ from pytest_isolate.sandbox.spec import Limits
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups.backend import Backend
+    from pytest_isolate.sandbox.cgroups.locate import Mount
 
 _PROBE: Final = "probe"
 _LIMITS: Final = Limits(memory=64 << 20, pids=16, cpus=0.5)
@@ -50,16 +51,32 @@ def open_cgroups(parent_pid: int) -> Cgroups:
 
 
 def _locate() -> tuple[dict[Place, tuple[str, ...]], dict[str, Capability]]:
+    """Return the controllers that were found by their place, and why the others were not."""
+    try:
+        seen = here()
+        while True:
+            found = _look(*seen)
+            now = here()
+            if now == seen:
+                return found
+            # Another keeper of the same pytest has moved this process meanwhile.
+            seen = now
+    except OSError as error:
+        # No /proc, or a kernel without cgroups.
+        missing = SandboxError.from_os_error(error)
+        return {}, {controller: _unavailable(controller, missing) for controller in CONTROLLERS}
+
+
+def _look(
+    groups: dict[str, str], mounts: list[Mount]
+) -> tuple[dict[Place, tuple[str, ...]], dict[str, Capability]]:
     places: dict[Place, tuple[str, ...]] = {}
     missing = {}
     for controller in CONTROLLERS:
         try:
-            place = locate(controller, *here())
+            place = locate(controller, groups, mounts)
         except SandboxError as error:
             missing[controller] = _unavailable(controller, error)
-        except OSError as error:
-            # No /proc, or a kernel without cgroups.
-            missing[controller] = _unavailable(controller, SandboxError.from_os_error(error))
         else:
             places[place] = (*places.get(place, ()), controller)
     return places, missing

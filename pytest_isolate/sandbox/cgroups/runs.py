@@ -38,6 +38,14 @@ class Run:
         os.close(self.fd)
 
 
+def base_of(path: str) -> str:
+    """Return the group under which runs are to be made by a process in the group at *path*."""
+    above, name = os.path.split(path)
+    if name == MAIN and os.path.basename(above).startswith(PREFIX):
+        return os.path.dirname(above)
+    return path
+
+
 def create(base: str) -> Run:
     """Make and lock a run directory in the group at *base*."""
     for _ in range(_ATTEMPTS):

@@ -41,6 +41,10 @@ class LegacyBackend:
     def __init__(self, place: Place, controllers: tuple[str, ...]) -> None:
         self.place = place
         self.controllers = controllers
+        # Moving the calling thread alone does not take cgroup_threadgroup_rwsem for writing, and
+        # that waits for an RCU grace period, here 7 ms (kernel/cgroup/cgroup.c,
+        # cgroup_procs_write_start). Right after a fork the thread is all of the process.
+        self.gate = "tasks"
         self.counters = _COUNTERS
         self._run: runs.Run | None = None
 

@@ -48,8 +48,9 @@ class UnifiedBackend:
     def __init__(self, place: Place, controllers: tuple[str, ...], parent_pid: int) -> None:
         self.place = place
         self.controllers = controllers
+        self.gate = "cgroup.procs"
         self.counters = _COUNTERS
-        self._base = delegation.base_of(place.path)
+        self._base = place.path
         self._parent_pid = parent_pid
         self._run: runs.Run | None = None
         self._enabled: tuple[str, ...] = ()

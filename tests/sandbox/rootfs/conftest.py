@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass
+import encodings.idna  # noqa: F401  # for getaddrinfo, before the library is out of reach
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 import os
 from pathlib import Path
-import shutil
 import signal
 import tempfile
 import time
@@ -22,6 +23,7 @@ import traceback
 from typing import Any
 from typing import Final
 from typing import NoReturn
+from typing import Protocol
 from typing import TypeVar
 
 import pytest
@@ -48,17 +50,22 @@ class Identity:
     """Who makes a sandbox, and enters it."""
 
     uid: int
+    gid: int
     home: str
 
     @property
     def privileged(self) -> bool:
         return self.uid == 0
 
+    def own(self, *paths: Path | str) -> None:
+        for path in paths:
+            os.chown(path, self.uid, self.gid)
+
     def assume(self) -> None:
         os.environ["HOME"] = self.home
         if os.geteuid() != self.uid:
             os.setgroups(())
-            os.setresgid(self.uid, self.uid, self.uid)
+            os.setresgid(self.gid, self.gid, self.gid)
             os.setresuid(self.uid, self.uid, self.uid)
             # A change of the user id takes /proc/self away from the process.
             _libc.prctl(_libc.PR_SET_DUMPABLE, 1)
@@ -75,28 +82,35 @@ class Failed(AssertionError):
 class Sandbox:
     """A sandbox, ready to be entered."""
 
-    def __init__(self, identity: Identity, spec: Spec) -> None:
+    def __init__(
+        self, identity: Identity, spec: Spec, landscape: Callable[[], None] | None = None
+    ) -> None:
         self._identity: Final = identity
         self._spec: Final = spec
         self._channel, theirs = Pipe()
         self._builder = os.fork()
         if self._builder == 0:
             self._channel.close()
-            _guard(theirs, lambda: _build(identity, spec, theirs))
+            _guard(theirs, lambda: _build(identity, spec, theirs, landscape))
         theirs.close()
+        self._init = -1
         try:
-            self._init: int = _receive(self._channel)
+            self._init = os.pidfd_open(_receive(self._channel))
             self.notes, self.seconds = _receive(self._channel)
         except BaseException:
             self.close()
             raise
 
-    def run(self, call: Callable[..., T], *arguments: object) -> T:
-        """Return what *call* returns in a process inside."""
+    def run(
+        self, call: Callable[..., T], *arguments: object, before: Callable[[], None] | None = None
+    ) -> T:
+        """Return what *call* returns in a process inside, which calls *before* outside."""
         ours, theirs = Pipe()
         pid = os.fork()
         if pid == 0:
             ours.close()
+            if before is not None:
+                before()
             _guard(theirs, lambda: self._enter(theirs, call, arguments))
         theirs.close()
         try:
@@ -108,16 +122,19 @@ class Sandbox:
 
     def close(self) -> None:
         """End everything inside."""
-        self._channel.close()
+        if self._init != -1:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
+            os.close(self._init)
         os.waitpid(self._builder, 0)
+        self._channel.close()
 
     def _enter(
         self, channel: Connection, call: Callable[..., object], arguments: tuple[object, ...]
     ) -> None:
         self._identity.assume()
-        init = os.pidfd_open(self._init)
-        _libc.setns(init, namespaces.flags(self._spec))
-        os.close(init)
+        _libc.setns(self._init, namespaces.flags(self._spec))
+        os.close(self._init)
         inner = os.fork()
         if inner == 0:
             _guard(channel, lambda: self._call(channel, call, arguments))
@@ -130,6 +147,12 @@ class Sandbox:
         os.chdir("/")
         privileges.drop(self._spec.user, os.getuid())
         channel.send((True, call(*arguments)))
+
+
+class Maker(Protocol):
+    """Makes a sandbox."""
+
+    def __call__(self, spec: Spec, landscape: Callable[[], None] | None = None) -> Sandbox: ...
 
 
 def _guard(channel: Connection, body: Callable[[], None]) -> NoReturn:
@@ -154,7 +177,13 @@ def _receive(channel: Connection) -> Any:
     return value
 
 
-def _build(identity: Identity, spec: Spec, channel: Connection) -> None:
+def _build(
+    identity: Identity, spec: Spec, channel: Connection, landscape: Callable[[], None] | None
+) -> None:
+    if landscape is not None:
+        _libc.unshare(_libc.CLONE_NEWNS)
+        _libc.mount(None, "/", None, _libc.MS_REC | _libc.MS_PRIVATE)
+        landscape()
     identity.assume()
     host = rootfs.Host.survey(privileged=identity.privileged)
     plan = rootfs.plan_root(spec, host)
@@ -162,7 +191,7 @@ def _build(identity: Identity, spec: Spec, channel: Connection) -> None:
     _libc.unshare(_libc.CLONE_NEWPID | (0 if identity.privileged else _libc.CLONE_NEWUSER))
     if not identity.privileged:
         # User 0, whoever it is outside: devpts wants to belong to it.
-        namespaces.write_maps(namespaces.single_maps(User.ROOT, identity.uid, identity.uid), "self")
+        namespaces.write_maps(namespaces.single_maps(User.ROOT, identity.uid, identity.gid), "self")
     ours, theirs = Pipe()
     pid = os.fork()
     if pid == 0:
@@ -170,9 +199,11 @@ def _build(identity: Identity, spec: Spec, channel: Connection) -> None:
         _guard(channel, lambda: _init(identity, spec, plan, staging, channel, theirs))
     theirs.close()
     channel.send((True, pid))
-    if identity.privileged and ours.poll(None) and ours.recv():
+    ours.send("go")
+    if identity.privileged:
+        ours.recv()
         namespaces.write_maps(namespaces.identity_maps(), pid)
-        ours.send(True)
+        ours.send("mapped")
     channel.close()
     os.waitpid(pid, 0)
 
@@ -185,6 +216,7 @@ def _init(
     channel: Connection,
     builder: Connection,
 ) -> None:
+    builder.recv()
     start = time.perf_counter()
     # Not the builder's: pivot_root moves every process of the mount namespace.
     _libc.unshare(_libc.CLONE_NEWNS)
@@ -202,18 +234,20 @@ def _init(
     os.chdir("/")
     _libc.unshare(namespaces.flags(spec) & ~_libc.CLONE_NEWPID)
     if identity.privileged:
-        builder.send(True)
+        builder.send("map")
         builder.recv()
     else:
-        uid = 0 if spec.user is User.ROOT else identity.uid
-        one = (IdRange(uid, 0, 1),)
-        namespaces.write_maps(IdMaps(uids=one, gids=one, from_outside=False), "self")
+        keep = spec.user is User.KEEP
+        uids, gids = (
+            (IdRange(inside if keep else 0, 0, 1),) for inside in (identity.uid, identity.gid)
+        )
+        namespaces.write_maps(IdMaps(uids=uids, gids=gids, from_outside=False), "self")
     notes += mounts.execute(plan.devices, "/", "/nowhere", userns=True)
     _libc.sethostname(spec.hostname)
     seconds = time.perf_counter() - start
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     channel.send((True, (notes, seconds)))
-    channel.poll(None)  # until the other end is closed
+    channel.poll(None)  # until the test's process is gone
 
 
 @pytest.fixture(params=["machine's root", "ordinary user"])
@@ -224,11 +258,11 @@ def identity(request: pytest.FixtureRequest, outside: Path) -> Identity:
     if request.param == "machine's root":
         if not privileges.is_machine_root():
             pytest.skip("needs the machine's root")
-        return Identity(uid=0, home=str(home))
-    uid = os.geteuid() or _ORDINARY
-    for path in (outside, home):
-        os.chown(path, uid, uid)
-    return Identity(uid=uid, home=str(home))
+        return Identity(uid=0, gid=0, home=str(home))
+    uid, gid = (os.geteuid(), os.getegid()) if os.geteuid() else (_ORDINARY, _ORDINARY)
+    identity = Identity(uid=uid, gid=gid, home=str(home))
+    identity.own(outside, home)
+    return identity
 
 
 @pytest.fixture
@@ -240,12 +274,17 @@ def outside() -> Iterator[Path]:
 
 
 @pytest.fixture
-def sandbox(identity: Identity) -> Iterator[Callable[[Spec], Sandbox]]:
-    """Return a maker of sandboxes, which end with the test."""
+def sandbox(identity: Identity) -> Iterator[Maker]:
+    """Return a maker of sandboxes, which end with the test.
+
+    Its second argument mounts what the machine is to have, as the machine's root.
+    """
     made: list[Sandbox] = []
 
-    def make(spec: Spec) -> Sandbox:
-        made.append(Sandbox(identity, spec))
+    def make(spec: Spec, landscape: Callable[[], None] | None = None) -> Sandbox:
+        if landscape is not None and not privileges.is_machine_root():
+            pytest.skip("needs the machine's root to mount")
+        made.append(Sandbox(identity, spec, landscape))
         return made[-1]
 
     yield make
@@ -261,17 +300,3 @@ def _nothing_is_left() -> Iterator[None]:
     assert mountinfo.current() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
-
-
-def write(path: str, text: str) -> None:
-    """Write *text* to *path*, by few means: most modules are out of reach inside."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.write(fd, text.encode())
-    os.close(fd)
-
-
-def read(path: str) -> str:
-    fd = os.open(path, os.O_RDONLY)
-    text = os.read(fd, 65536).decode()
-    os.close(fd)
-    return text

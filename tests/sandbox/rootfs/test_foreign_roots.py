@@ -1,0 +1,242 @@
+"""Roots that are not the host's, and an interpreter of the host's that goes on importing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+import shutil
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
+
+from pytest_isolate.sandbox import interpreter
+from pytest_isolate.sandbox.spec import DirectoryRoot
+from pytest_isolate.sandbox.spec import MinimalRoot
+from pytest_isolate.sandbox.spec import Network
+from pytest_isolate.sandbox.spec import Spec
+
+if TYPE_CHECKING:
+    from tests.sandbox.rootfs.conftest import Identity
+    from tests.sandbox.rootfs.conftest import Maker
+
+
+@pytest.fixture(params=["sh", "busybox"])
+def root(request: pytest.FixtureRequest, identity: Identity, outside: Path) -> Path:
+    """Return a root file system with a shell and nothing that Python needs."""
+    program = shutil.which(request.param)
+    if program is None:
+        pytest.skip(f"no {request.param} here")
+    top = outside / "root"
+    for file in (Path(program).resolve(), *libraries_of(program)):
+        target = top / file.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file.resolve(), target)
+    (top / "bin").mkdir(exist_ok=True)
+    if not (top / "bin/sh").exists():
+        (top / "bin/sh").symlink_to(Path(program).resolve())
+    (top / "etc").mkdir()
+    (top / "etc/marker").write_text("foreign\n")
+    identity.own(top, *(path for path in top.rglob("*") if not path.is_symlink()))
+    return top
+
+
+def libraries_of(program: str) -> list[Path]:
+    """Return the dynamic loader and the libraries of *program*: none if it is static."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    return [Path(word) for word in listed.stdout.split() if word.startswith("/")]
+
+
+def shell(command: str) -> str:
+    """Return the output of *command*; the subprocess module may be out of reach."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        os.execv("/bin/sh", ["sh", "-c", command])
+    os.waitpid(pid, 0)
+    return os.read(reader, 9999).decode()
+
+
+def refused(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    except OSError:
+        return True
+    return False
+
+
+# A directory.
+
+
+def test_programs_of_a_directory_root_are_its_own(sandbox: Maker, root: Path) -> None:
+    box = sandbox(Spec(root=DirectoryRoot(str(root))))
+
+    assert box.run(shell, "read word < /etc/marker && echo $word") == "foreign\n"
+
+
+def test_a_directory_root_is_copy_on_write(sandbox: Maker, root: Path) -> None:
+    before = sorted(root.rglob("*"))
+    box = sandbox(Spec(root=DirectoryRoot(str(root))))
+
+    def write() -> tuple[str, list[str]]:
+        for path in ("/new", "/etc/new", "/tmp/new", "/bin/new"):
+            Path(path).touch()
+        Path("/etc/marker").write_text("changed")
+        return Path("/etc/marker").read_text(), os.listdir("/")
+
+    written, entries = box.run(write)
+
+    assert written == "changed"
+    assert {"bin", "dev", "etc", "new", "proc", "run", "sys", "tmp", "var"} <= set(entries)
+    assert not {"home", "opt", "srv", "root"} & set(entries)
+    assert (root / "etc/marker").read_text() == "foreign\n"
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_project_in_a_directory_root_is_copy_on_write(
+    sandbox: Maker, identity: Identity, root: Path, outside: Path
+) -> None:
+    project, library = outside / "project", outside / "library"
+    for path in (project, library):
+        path.mkdir()
+        (path / "module.py").write_text("source")
+        identity.own(path, path / "module.py")
+    spec = Spec(
+        root=DirectoryRoot(str(root)), project=(str(project),), imports=(str(library),)
+    )
+
+    def use() -> tuple[str, bool, bool]:
+        (project / "module.py").write_text("changed")
+        text = (project / "module.py").read_text() + (library / "module.py").read_text()
+        return text, refused(f"{project}/new"), refused(f"{library}/new")
+
+    assert sandbox(spec).run(use) == ("changedsource", False, True)
+    assert (project / "module.py").read_text() == "source"
+    assert os.listdir(project) == ["module.py"]
+
+
+def test_links_of_a_hostile_root_do_not_lead_out(
+    sandbox: Maker, identity: Identity, outside: Path
+) -> None:
+    top, host = outside / "root", outside / "host"
+    for path in (top / "elsewhere", host):
+        path.mkdir(parents=True)
+    (top / "tmp").symlink_to(host)
+    (top / "dev").symlink_to("../../../../../../etc")
+    (top / "var").symlink_to("/elsewhere")
+    (top / "srv").symlink_to("/proc/1/root/srv")
+    (top / "etc").symlink_to("/nowhere/etc")
+    identity.own(top, top / "elsewhere", host)
+    before = sorted(os.listdir("/etc"))
+    project = outside / "project"
+    project.mkdir()
+
+    box = sandbox(Spec(root=DirectoryRoot(str(top)), project=(str(project),)))
+
+    def look() -> tuple[list[str], list[str], bool]:
+        return os.listdir(str(host)), sorted(os.listdir("/etc")), os.path.ismount("/elsewhere/tmp")
+
+    inside_host, inside_etc, is_mounted = box.run(look)
+    assert "null" in inside_etc
+    assert is_mounted
+    assert inside_host == []
+    assert os.listdir(host) == []
+    assert sorted(os.listdir("/etc")) == before
+
+
+def test_the_interpreter_goes_on_importing_in_a_directory_root(root: Path, outside: Path) -> None:
+    found = import_inside(root, outside, "preload")
+
+    assert {"ssl", "sqlite3", "decimal"} <= set(found["unseen"])
+    assert found["failed"] == {}
+    assert "127.0.0.1" in found["localhost"]
+    assert found["own name"] == "127.0.1.1"
+    assert found["shell"] == "foreign\n"
+
+
+def test_without_the_hosts_libraries_it_would_not(root: Path, outside: Path) -> None:
+    failed = import_inside(root, outside, "plain")["failed"]
+
+    assert "cannot open shared object file" in failed.get("ssl", "") + failed.get("sqlite3", "")
+
+
+def import_inside(root: Path, outside: Path, how: str) -> dict[str, Any]:
+    program = Path(__file__).with_name("import_inside.py")
+    command = [sys.executable, program, root, outside, how]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+# Nothing but the interpreter.
+
+
+def test_a_minimal_root_has_little_and_nothing_of_it_can_be_changed(
+    sandbox: Maker, identity: Identity, outside: Path
+) -> None:
+    project = outside / "project"
+    project.mkdir()
+    identity.own(project)
+    box = sandbox(Spec(root=MinimalRoot(), project=(str(project),), hostname="small"))
+
+    def look() -> tuple[list[str], list[str], list[bool], str, str]:
+        read_only = ("/usr/lib/new", f"{project}/new")
+        kept = [refused(path) for path in read_only if os.path.isdir(os.path.dirname(path))]
+        name = Path("/etc/hostname").read_text()
+        passwd = Path("/etc/passwd").read_text()
+        return os.listdir("/"), os.listdir("/etc"), kept, name, passwd
+
+    entries, etc, kept, name, passwd = box.run(look)
+
+    assert set(entries) <= {
+        *("dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sys", "tmp", "usr", "var"),
+        Path(*outside.parts[:2]).name,
+    }
+    assert {"passwd", "group", "hosts", "hostname", "nsswitch.conf"} <= set(etc)
+    assert not {"shadow", "resolv.conf"} & set(etc)
+    assert kept == [True, True]
+    assert name == "small\n"
+    assert f":{identity.uid}:" in passwd
+    assert not box.run(os.path.isdir, identity.home)
+    assert not box.run(os.path.exists, "/bin/sh")
+
+
+def test_a_minimal_root_runs_the_interpreter(sandbox: Maker, identity: Identity) -> None:
+    if not identity.privileged and os.geteuid() == 0:
+        pytest.skip("the interpreter may lie in root's home")
+    code = "import ssl, sqlite3, decimal, socket; print(socket.gethostbyname('localhost'))"
+    spec = Spec(root=MinimalRoot(), imports=interpreter.interpreter_paths())
+
+    def run() -> tuple[str, str]:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout, done.stderr
+
+    assert sandbox(spec).run(run) == ("127.0.0.1\n", "")
+
+
+def test_a_minimal_root_resolves_names(sandbox: Maker) -> None:
+    box = sandbox(Spec(root=MinimalRoot(), network=Network.NONE))
+
+    assert box.run(socket.gethostbyname, "localhost") == "127.0.0.1"
+
+
+def test_a_writable_path_is_written_through_from_every_root(
+    sandbox: Maker, identity: Identity, root: Path, outside: Path
+) -> None:
+    snapshots = outside / "snapshots"
+    snapshots.mkdir()
+    identity.own(snapshots)
+
+    for number, kind in enumerate((MinimalRoot(), DirectoryRoot(str(root)))):
+        box = sandbox(Spec(root=kind, writable=(str(snapshots),)))
+        box.run((snapshots / str(number)).write_text, "kept")
+
+    assert sorted(os.listdir(snapshots)) == ["0", "1"]

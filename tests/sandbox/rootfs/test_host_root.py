@@ -1,0 +1,463 @@
+"""The host's own tree inside a sandbox, on the real kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import errno
+import os
+from pathlib import Path
+import shutil
+import socket
+import stat
+import subprocess
+import tempfile
+from typing import Any
+
+import pytest
+
+from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox import mountinfo
+from pytest_isolate.sandbox.spec import Limits
+from pytest_isolate.sandbox.spec import Network
+from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.sandbox.spec import User
+
+EVERYWHERE = ("/", "/tmp", "/var/tmp", "/dev/shm", "/run", "/dev", "/etc", "/usr", "/root", "/var")
+
+
+def refusal(call: Callable[..., Any], *arguments: object) -> str:
+    """Return the name of the errno that *call* fails with, or "" if it does not."""
+    try:
+        call(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return ""
+
+
+def write(path: str | Path, text: str = "x", flags: int = os.O_CREAT) -> None:
+    fd = os.open(path, os.O_WRONLY | flags, 0o644)
+    os.write(fd, text.encode())
+    os.close(fd)
+
+
+def write_everywhere(places: tuple[str, ...], name: str) -> list[str]:
+    """Write a file in each of *places* where that is allowed; return where."""
+    return [place for place in places if not refusal(write, f"{place}/{name}")]
+
+
+# Nothing gets out.
+
+
+def test_nothing_written_anywhere_survives(identity: Identity, sandbox: Maker, outside: Path) -> None:
+    checkout = Path(tempfile.mkdtemp(prefix="isolate-"))
+    identity.own(checkout)
+    places = (*EVERYWHERE, identity.home, str(outside), str(checkout))
+    name = outside.name
+
+    try:
+        box = sandbox(Spec(project=(str(checkout),)))
+        written = box.run(write_everywhere, places, name)
+        seen = box.run(lambda: [place for place in places if os.path.exists(f"{place}/{name}")])
+        survivors = [place for place in places if os.path.lexists(f"{place}/{name}")]
+    finally:
+        shutil.rmtree(checkout)
+
+    always = {"/tmp", "/var/tmp", "/dev/shm", identity.home, str(outside), str(checkout)}
+    assert set(written) == (set(places) if identity.privileged else always)
+    assert seen == written
+    assert survivors == []
+
+
+def test_two_sandboxes_do_not_see_each_others_files(sandbox: Maker, outside: Path) -> None:
+    first, second = sandbox(Spec()), sandbox(Spec())
+    places = ("/tmp", str(outside))
+
+    first.run(write_everywhere, places, "mine")
+
+    assert not second.run(lambda: [p for p in places if os.path.exists(f"{p}/mine")])
+
+
+def test_changing_and_removing_the_hosts_files_changes_nothing_outside(
+    identity: Identity, sandbox: Maker, outside: Path
+) -> None:
+    files = [outside / name for name in ("changed", "removed", "renamed", "mode")]
+    for file in files:
+        file.write_text("before")
+        identity.own(file)
+    (outside / "tree/below").mkdir(parents=True)
+    identity.own(outside / "tree/below")
+    identity.own(outside / "tree")
+
+    def change() -> list[str]:
+        write(files[0], "after!")
+        files[1].unlink()
+        files[2].rename(outside / "new name")
+        files[3].chmod(0)
+        shutil.rmtree(outside / "tree")
+        return sorted(os.listdir(outside))
+
+    inside = sandbox(Spec()).run(change)
+
+    assert inside == ["changed", "home", "mode", "new name"]
+    assert {file.read_text() for file in files} == {"before"}
+    assert files[3].stat().st_mode & 0o777 == 0o644
+    assert (outside / "tree/below").is_dir()
+
+
+def test_the_old_root_is_out_of_sight(sandbox: Maker) -> None:
+    box = sandbox(Spec())
+
+    def look() -> tuple[int, int, str]:
+        tree = mountinfo.current()
+        above = {mount.parent for mount in tree} - {mount.id for mount in tree}
+        return len(above), os.getpid(), os.path.realpath("/..")
+
+    assert box.run(look) == (1, 2, "/")
+
+
+def test_a_device_node_belongs_to_the_sandbox(identity: Identity, sandbox: Maker) -> None:
+    before = Path("/dev/null").stat()
+
+    refused = sandbox(Spec()).run(refusal, os.chmod, "/dev/null", 0o600)
+
+    after = Path("/dev/null").stat()
+    assert (after.st_mode, after.st_ctime_ns) == (before.st_mode, before.st_ctime_ns)
+    assert refused == ("" if identity.privileged else "EROFS")
+
+
+# A sandbox that was made ahead of time.
+
+
+def test_a_sandbox_made_ahead_sees_what_the_host_writes_afterwards(
+    sandbox: Maker, outside: Path
+) -> None:
+    (outside / "changed").write_text("before")
+    (outside / "swapped").write_text("before")
+    (outside / "removed").write_text("before")
+    box = sandbox(Spec())
+
+    (outside / "changed").write_text("after")
+    (outside / "new").write_text("new")
+    (outside / "directory").mkdir()
+    (outside / "directory/file").write_text("deep")
+    (outside / "temporary").write_text("after")
+    (outside / "temporary").rename(outside / "swapped")
+    (outside / "removed").unlink()
+
+    def look() -> tuple[list[str], list[str]]:
+        names = ("changed", "swapped", "new", "directory/file")
+        return sorted(os.listdir(outside)), [(outside / name).read_text() for name in names]
+
+    assert box.run(look) == (
+        ["changed", "directory", "home", "new", "swapped"],
+        ["after", "after", "new", "deep"],
+    )
+
+
+# What is there.
+
+
+def test_scratch_directories_are_empty_and_open_to_all(identity: Identity, sandbox: Maker) -> None:
+    def look() -> dict[str, tuple[list[str], int]]:
+        scratch = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run")
+        return {p: (os.listdir(p), stat.S_IMODE(os.stat(p).st_mode)) for p in scratch}
+
+    found = sandbox(Spec()).run(look)
+
+    run_entries, run_mode = found.pop("/run")
+    assert set(found.values() if False else map(repr, found.values())) == {repr(([], 0o1777))}
+    assert set(run_entries) <= {"lock", "user"}
+    assert run_mode == (0o755 if identity.privileged else 0o555)
+
+
+def test_a_tmpfs_holds_more_than_the_memory_cap(sandbox: Maker) -> None:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    cap = total * 3 // 4
+
+    def sizes() -> list[int]:
+        return [os.statvfs(p).f_blocks * os.statvfs(p).f_frsize for p in ("/tmp", "/dev/shm")]
+
+    assert all(size >= cap for size in sandbox(Spec(limits=Limits(memory=cap))).run(sizes))
+    assert all(total // 3 < size <= total // 2 for size in sandbox(Spec()).run(sizes))
+
+
+def test_devices_work(sandbox: Maker) -> None:
+    def use() -> tuple[bytes, int, bytes, str, bytes, int]:
+        write("/dev/null", "gone", os.O_CREAT | os.O_TRUNC)
+        zeros = Path("/dev/zero").open("rb").read(4)
+        noise = len(Path("/dev/urandom").open("rb").read(9))
+        ours, theirs = os.openpty()
+        os.write(ours, b"line\n")
+        line = os.read(theirs, 9)
+        reader, writer = os.pipe()
+        os.write(writer, b"!")
+        through = Path(f"/dev/fd/{reader}").open("rb", buffering=0).read(1)
+        full = refusal(write, "/dev/full", "x", 0)
+        return zeros, noise, line, full, through, len(os.listdir("/dev/pts"))
+
+    assert sandbox(Spec()).run(use) == (b"\0" * 4, 9, b"line\n", "ENOSPC", b"!", 2)
+
+
+def test_only_the_sandboxs_own_processes_are_in_proc(sandbox: Maker) -> None:
+    def look() -> tuple[list[str], int]:
+        return sorted(name for name in os.listdir("/proc") if name.isdigit()), os.getpid()
+
+    assert sandbox(Spec()).run(look) == (["1", "2"], 2)
+
+
+@pytest.mark.parametrize(
+    ("network", "own"), [(Network.LOOPBACK, True), (Network.NONE, True), (Network.HOST, False)]
+)
+def test_sys_shows_the_sandboxs_network_and_is_read_only(
+    sandbox: Maker, network: Network, *, own: bool
+) -> None:
+    box = sandbox(Spec(network=network))
+
+    devices = box.run(os.listdir, "/sys/class/net")
+
+    assert sorted(devices) == (["lo"] if own else sorted(os.listdir("/sys/class/net")))
+    assert box.run(lambda: os.statvfs("/sys").f_flag & os.ST_RDONLY)
+    assert box.run(refusal, write, "/sys/kernel/mm/transparent_hugepage/enabled", "never", 0) in {
+        "EROFS",
+        "EACCES",
+        "ENOENT",
+    }
+
+
+def test_the_host_name_resolves_inside(sandbox: Maker) -> None:
+    box = sandbox(Spec(hostname="a-box"))
+
+    assert box.run(socket.gethostname) == "a-box"
+    assert box.run(lambda: socket.gethostbyname(socket.gethostname())) == "127.0.1.1"
+    assert box.run(lambda: socket.gethostbyname("localhost")) == "127.0.0.1"
+
+
+def test_a_file_mounted_on_the_host_is_there_and_read_only(sandbox: Maker, outside: Path) -> None:
+    target, source = outside / "target", outside / "source"
+    target.write_text("covered")
+    source.write_text("seen")
+
+    def landscape() -> None:
+        _libc.mount(str(source), str(target), None, _libc.MS_BIND)
+
+    box = sandbox(Spec(), landscape)
+
+    assert box.notes == ()
+    assert box.run(target.read_text) == "seen"
+    assert box.run(refusal, write, target) in {"EROFS", "EACCES"}
+
+
+def test_a_read_only_mount_of_the_host_stays_so(
+    identity: Identity, sandbox: Maker, outside: Path
+) -> None:
+    disk = outside / "disk"
+    disk.mkdir()
+
+    def landscape() -> None:
+        _libc.mount("tmpfs", str(disk), "tmpfs", 0, "mode=0777")
+        write(disk / "file", "here")
+        _libc.mount(None, str(disk), None, _libc.MS_REMOUNT | _libc.MS_BIND | _libc.MS_RDONLY)
+
+    box = sandbox(Spec(), landscape)
+
+    assert box.notes == ()
+    assert box.run((disk / "file").read_text) == "here"
+    assert box.run(refusal, write, disk / "new") == "EROFS"
+    assert identity.privileged or box.run(lambda: sorted(os.listdir(outside))) == ["disk", "home"]
+
+
+def test_mounts_of_the_host_are_copy_on_write_with_all_beside_them(
+    sandbox: Maker, outside: Path
+) -> None:
+    disk = outside / "a/disk"
+    disk.mkdir(parents=True)
+    (outside / "a/beside").write_text("beside")
+    (outside / "link").symlink_to("a/disk")
+
+    def landscape() -> None:
+        _libc.mount("tmpfs", str(disk), "tmpfs", 0, "mode=0777")
+        write(disk / "file", "on the disk")
+
+    box = sandbox(Spec(), landscape)
+
+    def use() -> tuple[str, str, list[str]]:
+        write(disk / "new")
+        beside = (outside / "a/beside").read_text()
+        return (outside / "link/file").read_text(), beside, sorted(os.listdir(disk))
+
+    assert box.notes == ()
+    assert box.run(use) == ("on the disk", "beside", ["file", "new"])
+
+
+def test_what_overlayfs_refuses_is_read_only_and_noted(sandbox: Maker, outside: Path) -> None:
+    stack, disk = outside / "stack", outside / "disk"
+    for path in (stack, disk):
+        path.mkdir()
+
+    def landscape() -> None:
+        # Two overlays: the kernel allows no third one on top.
+        _libc.mount("tmpfs", str(stack), "tmpfs")
+        for name in ("lower1", "lower2", "upper1", "upper2", "work1", "work2"):
+            (stack / name).mkdir()
+        write(stack / "lower1/file", "deep")
+        for number, target in ((1, stack / "lower2"), (2, disk)):
+            layers = [f"{name}dir={stack}/{name}{number}" for name in ("lower", "upper", "work")]
+            _libc.mount("overlay", str(target), "overlay", 0, ",".join(layers))
+
+    box = sandbox(Spec(), landscape)
+
+    assert box.notes == (f"read-only: {disk} (overlay refused: EINVAL)",)
+    assert box.run((disk / "file").read_text) == "deep"
+    assert box.run(refusal, write, disk / "new") == "EROFS"
+
+
+# What is put back.
+
+
+def test_a_checkout_under_tmp_is_put_back_copy_on_write(identity: Identity, sandbox: Maker) -> None:
+    with tempfile.TemporaryDirectory(prefix="isolate-") as directory:
+        checkout = Path(directory, "co")
+        checkout.mkdir()
+        (checkout / "file").write_text("source")
+        identity.own(directory, checkout)
+        box = sandbox(Spec(project=(str(checkout),)))
+
+        def use() -> tuple[str, list[str], list[str]]:
+            write(checkout / "new")
+            return (checkout / "file").read_text(), os.listdir("/tmp"), os.listdir(directory)
+
+        assert box.run(use) == ("source", [Path(directory).name], ["co"])
+        assert os.listdir(checkout) == ["file"]
+
+
+@pytest.mark.parametrize("place", ["outside", "/tmp", "/dev/shm"])
+def test_a_writable_path_is_written_through(
+    identity: Identity, sandbox: Maker, outside: Path, place: str
+) -> None:
+    above = str(outside) if place == "outside" else place
+    with tempfile.TemporaryDirectory(prefix="isolate-", dir=above) as directory:
+        path = Path(directory)
+        identity.own(path)
+        box = sandbox(Spec(writable=(directory,), project=(str(outside),)))
+
+        box.run(write, path / "snapshot", "kept")
+        box.run(write, outside / "lost")
+
+        assert (path / "snapshot").read_text() == "kept"
+        assert (path / "snapshot").stat().st_uid == identity.uid
+        assert not (outside / "lost").exists()
+
+
+def test_a_writable_file_is_written_through(identity: Identity, sandbox: Maker, outside: Path) -> None:
+    file = outside / "file"
+    file.write_text("before")
+    identity.own(file)
+
+    sandbox(Spec(writable=(str(file),))).run(write, file, "after!")
+
+    assert file.read_text() == "after!"
+
+
+def test_a_project_deep_under_directories_of_others_can_be_written_to(
+    identity: Identity, sandbox: Maker, outside: Path
+) -> None:
+    project = outside / "root/owned/project"
+    project.mkdir(parents=True)
+    (project / "file").write_text("before")
+    identity.own(project, project / "file")
+
+    def use() -> str:
+        write(project / "new")
+        write(project / "file", "after!")
+        return (project / "file").read_text()
+
+    assert sandbox(Spec(project=(str(project),))).run(use) == "after!"
+    assert os.listdir(project) == ["file"]
+
+
+def test_paths_with_every_character_can_be_overlaid(
+    identity: Identity, sandbox: Maker
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="is,o:l\\a te\n=") as directory:
+        identity.own(directory)
+        write(f"{directory}/file", "here")
+        box = sandbox(Spec(project=(directory,)))
+
+        assert box.notes == ()
+        assert box.run(lambda: Path(directory, "file").read_text()) == "here"
+        assert box.run(refusal, write, f"{directory}/new") == ""
+
+
+# The kernel's knobs.
+
+KNOBS = ("/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches", "/proc/irq/default_smp_affinity")
+
+
+def attack() -> dict[str, str]:
+    """Try to make the machine's knobs writable; return what did not fail."""
+    box: dict[str, str] = {}
+    os.mkdir("/tmp/p", 0o755)
+    below = ["/proc/sys", "/proc/irq", "/proc/keys", "/proc", "/sys", "/sys", "/dev/mqueue", "/dev"]
+    for path in below:
+        box[f"umount {path}"] = refusal(_libc.umount2, path, _libc.MNT_DETACH)
+    for path in ("/proc/sys", "/sys", "/dev/mqueue/proc"):
+        flags = _libc.MS_REMOUNT | _libc.MS_BIND
+        box[f"remount {path}"] = refusal(_libc.mount, None, path, None, flags)
+        box[f"reconfigure {path}"] = refusal(_libc.mount, None, path, None, _libc.MS_REMOUNT)
+    for fstype in ("proc", "sysfs"):
+        box[f"mount {fstype}"] = refusal(_libc.mount, fstype, "/tmp/p", fstype)
+    for path in KNOBS:
+        box[f"open {path}"] = refusal(os.open, path, os.O_WRONLY)
+    box["bind"] = refusal(_libc.mount, "/proc", "/tmp/p", None, _libc.MS_BIND | _libc.MS_REC)
+    box["open bound"] = refusal(os.open, "/tmp/p/sys/kernel/core_pattern", os.O_WRONLY)
+    _libc.unshare(_libc.CLONE_NEWUSER | _libc.CLONE_NEWNS)
+    box["umount nested"] = refusal(_libc.umount2, "/proc/sys", 0)
+    box["open nested"] = refusal(os.open, KNOBS[0], os.O_WRONLY)
+    return box
+
+
+@pytest.mark.parametrize("user", list(User))
+def test_no_capability_makes_the_kernels_knobs_writable(
+    identity: Identity, sandbox: Maker, user: User
+) -> None:
+    before = Path(KNOBS[0]).read_text()
+
+    done = sandbox(Spec(user=user)).run(attack)
+
+    # All that succeeds is to take away what lies over something that can only be read.
+    harmless = {"umount /sys", "umount /dev/mqueue", "bind"} if user is User.ROOT else set()
+    if not identity.privileged:
+        harmless.add("remount /dev/mqueue/proc")
+    undone = {step for step, error in done.items() if not error}
+    assert undone <= harmless
+    assert {error for step, error in done.items() if step.startswith("open ")} <= {
+        "EROFS",
+        "EACCES",
+        "ENOENT",
+    }
+    assert Path(KNOBS[0]).read_text() == before
+
+
+def test_secrets_of_the_kernel_read_as_empty(sandbox: Maker) -> None:
+    assert sandbox(Spec()).run(lambda: Path("/proc/keys").read_text()) == ""
+
+
+def nested(mount: str) -> tuple[str, str]:
+    """Return the first process that a nested sandbox sees in its /proc, and error messages."""
+    command = ["unshare", "-Urmpf", "sh", "-c", f"{mount} && ls /proc"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout[:2], done.stderr
+
+
+def test_a_nested_sandbox_can_mount_a_proc_of_its_own(identity: Identity, sandbox: Maker) -> None:
+    box = sandbox(Spec())
+
+    read_only = box.run(nested, "mount -t proc -o ro proc /proc")
+    writable = box.run(nested, "mount -t proc proc /proc")
+
+    if identity.privileged:
+        # A proc that user 0 can write to is a kernel whose knobs user 0 can turn.
+        assert read_only == ("1\n", "")
+        assert writable[0] == ""
+    else:
+        assert writable == ("1\n", "")
