@@ -2,8 +2,9 @@
 
 A root may be a directory that anybody wrote, with `etc` a symbolic link to the host's `/etc`.
 Whatever is made or mounted there is found by openat2(2), for which the new root is `/`, and is
-then named by a descriptor, so that no link can lead out. On file systems that the plan itself
-mounted empty there are no links but the plan's, and a plain path will do: it is half the cost.
+then named by a descriptor, so that no link can lead out. On a file system that the plan itself mounted
+empty there are no links but the plan's; if none leads there either, a plain path will do, for half
+the cost.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class NewRoot:
         self._held = self._fd = -1
 
     def mounted(self, target: str, *, empty: bool) -> None:
-        """Note that *target* was mounted on: *empty* by the plan itself, or with files."""
-        self._own[target] = empty
+        """Note that *target*, just made, was mounted on: *empty*, or with files."""
+        self._own[target] = empty and self._is_literal(target)
         if target == "/":
             os.close(self._fd)
             self._fd = os.open(self._path or "/", os.O_PATH | os.O_CLOEXEC)
@@ -88,6 +89,12 @@ class NewRoot:
 
     def _is_plain(self, target: str) -> bool:
         return target != "/" and target not in self._links and self.is_own(_above(target))
+
+    def _is_literal(self, target: str) -> bool:
+        """Return whether no symbolic link led to *target* when it was last made or found."""
+        if target == "/" or self._is_plain(target):
+            return True
+        return os.readlink(f"/proc/self/fd/{self._held}") == self._path + target
 
     def _hold(self, fd: int) -> str:
         if self._held != -1:

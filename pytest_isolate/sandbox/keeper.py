@@ -90,7 +90,11 @@ class Keeper:
         except PeerGone:
             pass
         finally:
-            self._destroy_all()
+            self._open = False
+            try:
+                self._destroy_all()
+            finally:
+                self._cgroups.close()
 
     def _drop(self, fd: int) -> None:
         self._loop.forget(fd)
@@ -186,7 +190,7 @@ class Keeper:
             self._close_life(cell)
 
     def _hand_over(self, cell: Cell) -> None:
-        if cell.number == 0:
+        if cell.number == 0 or not self._open:
             return
         joins = cell.group.join_fds if cell.group else ()
         counters = cell.group.counter_fds if cell.group else {}
@@ -200,7 +204,7 @@ class Keeper:
     def _refuse(self, cell: Cell) -> None:
         if cell.error is None:
             cell.error = SandboxError("make sandbox", "its builder died without a word")
-        if cell.number:
+        if cell.number and self._open:
             self._socket.send(Unready(cell.number, cell.error.to_json()))
         self._retire(cell)
 
@@ -248,7 +252,6 @@ class Keeper:
             self._retire(cell)
         while self._cells and time.monotonic() < deadline:
             self._loop.turn(deadline - time.monotonic())
-        self._cgroups.close()
 
 
 def main(socket_fd: int, parent: int) -> None:

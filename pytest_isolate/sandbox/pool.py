@@ -174,7 +174,10 @@ class Pool:
         return self._mourn() if gone.poll(0) else None
 
     def close(self) -> None:
-        """Let the keeper remove everything, and wait until it has."""
+        """Let the keeper remove everything, and wait until it has.
+
+        Raises `KeeperError` if it did not end well, and may have left something behind.
+        """
         if os.getpid() != self._owner:
             return
         self._socket.close()
@@ -182,10 +185,14 @@ class Pool:
             for fd in fds:
                 os.close(fd)
         self._arrived.clear()
+        status = 0
         with suppress(ChildProcessError):
-            os.waitpid(self._keeper, 0)
+            _, status = os.waitpid(self._keeper, 0)
+        error = self._mourn() if status else None
         os.close(self._keeper_fd)
         os.close(self._stderr)
+        if error is not None:
+            raise error
 
     def _send(self, frame: Prepare | Retire) -> None:
         try:

@@ -251,20 +251,19 @@ def _follow(process: _Process, lease: Lease, watch: _Watch, timeout: float | Non
     timed_out = False
     while True:
         ready = dict(poll.poll(_milliseconds(deadline)))
-        if not ready:
+        ended = process.pidfd in ready
+        _drain(reader, watch, until_empty=ended)
+        if ended:
+            return timed_out
+        if reader.eof and reader.fd in ready:
+            poll.unregister(reader.fd)
+        # At every turn, and not only when all is quiet: a flood of frames must not outrun it.
+        if deadline is not None and time.monotonic() >= deadline:
             if timed_out:
                 raise SandboxError("kill sandbox", "its processes did not die")
             timed_out = True
             lease.kill()
             deadline = time.monotonic() + _DYING_SECONDS
-            continue
-        ended = process.pidfd in ready
-        _drain(reader, watch, until_empty=ended)
-        if ended:
-            return timed_out
-        if reader.eof or reader.garbage:
-            with suppress(KeyError):
-                poll.unregister(reader.fd)
 
 
 def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:

@@ -21,9 +21,7 @@ KEPT = {"containerfs", "__pycache__", ".pytest_cache"}
 def environment() -> dict[str, str]:
     """Return the environment; it loads the plugin where no installed wheel makes pytest load it."""
     installed = metadata.entry_points(group="pytest11", name="isolate")
-    return (
-        {**os.environ} if installed else {**os.environ, "PYTEST_PLUGINS": "pytest_isolate.plugin"}
-    )
+    return {**os.environ, **({} if installed else {"PYTEST_PLUGINS": "pytest_isolate.plugin"})}
 
 
 def files() -> set[Path]:
@@ -35,8 +33,11 @@ def mounts() -> set[str]:
 
 
 def groups() -> set[Path]:
-    """Return the plugin's cgroups, those of other runs on this machine included."""
-    return set(Path("/sys/fs/cgroup").glob("**/pytest-isolate.*"))
+    """Return the plugin's groups under our own memory cgroup, those of other runs included."""
+    lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    own = {name: path for _, name, path in (line.split(":", 2) for line in lines)}
+    place = f"memory{own['memory']}" if "memory" in own else own[""]  # v1, v2
+    return set(Path(f"/sys/fs/cgroup/{place}").glob("**/pytest-isolate.*"))
 
 
 def is_abandoned(group: Path) -> bool:

@@ -162,7 +162,8 @@ def test_parent_survives_the_keepers_death_and_says_so() -> None:
     lease.retire()
     with pytest.raises(KeeperError, match="gone"):
         pool.lease(SPEC)
-    pool.close()
+    with pytest.raises(KeeperError, match="gone"):
+        pool.close()
     # Its cgroups are swept by the next one.
     Pool.start().close()
 

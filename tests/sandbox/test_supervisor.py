@@ -441,6 +441,25 @@ def test_time_limit_kills_what_blocks_signals_and_its_children(run: Callable[...
     assert time.monotonic() - started < 10
 
 
+def test_time_limit_holds_against_a_flood_of_frames(run: Callable[..., End]) -> None:
+    def main(writer: Writer) -> None:
+        while True:
+            writer.send(Event("noise", {}))
+
+    assert run(main, timeout=0.3).outcome == TimedOut(0.3)
+
+
+def test_garbage_that_fills_the_pipe_does_not_block_the_process(run: Callable[..., End]) -> None:
+    def main(writer: Writer) -> None:
+        for _ in range(100):
+            os.write(writer.fd, b"\xff" * 65536)
+
+    end = run(main, timeout=20)
+
+    assert isinstance(end.outcome, Exited)
+    assert end.garbage
+
+
 def test_process_left_running_does_not_delay_the_end(run: Callable[..., End]) -> None:
     def main(_: Writer) -> None:
         subprocess.Popen(["sleep", "61"])

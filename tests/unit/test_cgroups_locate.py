@@ -113,8 +113,8 @@ def test_directory_without_this_process_is_not_its_group(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     wrong, right = (tmp_path_factory.mktemp(name) for name in ("wrong", "right"))
-    wrong.joinpath("cgroup.procs").write_text("1\n")
-    right.joinpath("cgroup.procs").write_text(f"1\n{os.getpid()}\n")
+    wrong.joinpath("cgroup.procs").write_text("")
+    right.joinpath("cgroup.procs").write_text(f"{os.getpid()}\n")
     right.joinpath("cgroup.controllers").write_text("cpu memory\n")
     mounts = [mount(point=str(path)) for path in (wrong, right)]
 

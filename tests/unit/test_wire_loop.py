@@ -33,7 +33,7 @@ def test_turn_ends_when_its_time_is_over() -> None:
 
 def test_event_is_not_given_to_a_new_descriptor_of_the_same_number() -> None:
     loop = Loop()
-    heard = []
+    heard: list[int | str] = []
     pipes = [os.pipe() for _ in range(2)]
 
     def replace(mine: int, other: int) -> None:
@@ -41,7 +41,7 @@ def test_event_is_not_given_to_a_new_descriptor_of_the_same_number() -> None:
         heard.append(mine)
         loop.forget(other)
         os.dup2(newcomer, other)
-        loop.watch(other, lambda: heard.append("stale"))  # type: ignore[arg-type]
+        loop.watch(other, lambda: heard.append("stale"))
 
     (first, first_end), (second, second_end) = pipes
     newcomer, newcomer_end = os.pipe()

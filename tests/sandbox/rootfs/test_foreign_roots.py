@@ -130,7 +130,7 @@ def test_links_of_a_hostile_root_do_not_lead_out(
     (top / "tmp").symlink_to(host)
     (top / "dev").symlink_to("../../../../../../etc")
     (top / "var").symlink_to("/elsewhere")
-    (top / "srv").symlink_to("/proc/1/root/srv")
+    (top / "mnt").symlink_to("/proc/1/root/mnt")
     (top / "etc").symlink_to("/nowhere/etc")
     identity.own(top, top / "elsewhere", host)
     before = sorted(os.listdir("/etc"))
@@ -153,7 +153,7 @@ def test_links_of_a_hostile_root_do_not_lead_out(
 def test_the_interpreter_goes_on_importing_in_a_directory_root(root: Path, outside: Path) -> None:
     found = import_inside(root, outside, "preload")
 
-    assert {"ssl", "sqlite3", "decimal"} <= set(found["unseen"])
+    assert {"ssl", "sqlite3"} <= set(found["unseen"])
     assert found["failed"] == {}
     assert "127.0.0.1" in found["localhost"]
     assert found["own name"] == "127.0.1.1"
