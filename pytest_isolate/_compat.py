@@ -20,9 +20,11 @@ from typing import Any
 from typing import Final
 
 from _pytest._io import TerminalWriter
+from _pytest.capture import CaptureIO
 from _pytest.capture import FDCaptureBase
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.junitxml import xml_key
+from _pytest.logging import LogCaptureHandler as LogCaptureHandler
 from _pytest.logging import caplog_records_key
 from _pytest.runner import runtestprotocol as runtestprotocol  # noqa: PLC0414  # for others
 from _pytest.skipping import evaluate_xfail_marks
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from _pytest.capture import CaptureBase
     from _pytest.capture import CaptureManager
     from _pytest.logging import LoggingPlugin
 
@@ -47,8 +50,6 @@ REPORTER_HOOKS: Final = (
     "pytest_runtest_logfinish",
     "pytest_warning_recorded",
 )
-#: How much of a dead test's output is kept, in bytes; the end matters most.
-OUTPUT_LIMIT: Final = 4 * 1024 * 1024
 
 # --- in the test process ---
 
@@ -135,33 +136,34 @@ def flush_streams(config: pytest.Config) -> None:
             stream.flush()  # type: ignore[union-attr]  # suppressed
 
 
-def take_output(config: pytest.Config) -> tuple[str, str]:
-    """Return what has been captured and not been taken, and forget it; "" if in memory.
+def capture_files(config: pytest.Config) -> dict[int, int]:
+    """Return the descriptors of the files that standard output (1) and error (2) are captured in.
 
-    The files of `--capture=fd` are shared with the test process, so they have its last words.
+    They are shared with forked processes.
     """
-    texts = {capture.targetfd: _take(capture.tmpfile.fileno()) for capture in _fd_captures(config)}
-    return texts.get(1, ""), texts.get(2, "")
+    return {one.targetfd: one.tmpfile.fileno() for one in _fd_captures(config) if one.targetfd}
 
 
-def _take(fd: int) -> str:
-    size = os.fstat(fd).st_size
-    if not size:
-        return ""
-    start = max(0, size - OUTPUT_LIMIT)
-    text = os.pread(fd, size - start, start).decode(errors="backslashreplace")
-    os.ftruncate(fd, 0)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return f"[the first {start} bytes are left out]\n{text}" if start else text
+def capture_streams(config: pytest.Config) -> dict[int, CaptureIO]:
+    """Return the streams in memory that `sys.stdout` (1) and `sys.stderr` (2) are captured in."""
+    captures = [getattr(one, "tmpfile", None) for one in _captures(config)[1:]]
+    return {fd: one for fd, one in enumerate(captures, 1) if isinstance(one, CaptureIO)}
 
 
-def _fd_captures(config: pytest.Config) -> Iterator[FDCaptureBase[Any]]:
+def log_handler(config: pytest.Config) -> LogCaptureHandler | None:
+    """Return what the section of a phase's logs is captured by."""
+    return None if (logging := _logging(config)) is None else logging.report_handler
+
+
+def _fd_captures(config: pytest.Config) -> list[FDCaptureBase[Any]]:
+    return [one for one in _captures(config) if isinstance(one, FDCaptureBase)]
+
+
+def _captures(config: pytest.Config) -> tuple[CaptureBase[str] | None, ...]:
+    """Return pytest's captures of standard input, output and error."""
     manager = _capture_manager(config)
     capturing = None if manager is None else manager._global_capturing
-    if capturing is not None:
-        for capture in (capturing.in_, capturing.out, capturing.err):
-            if isinstance(capture, FDCaptureBase):
-                yield capture
+    return () if capturing is None else (capturing.in_, capturing.out, capturing.err)
 
 
 def _capture_manager(config: pytest.Config) -> CaptureManager | None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     import warnings
 
+    from pytest_isolate.output import Output
     from pytest_isolate.wire.channel import Writer
     from pytest_isolate.wire.frames import Frame
 
@@ -188,7 +189,7 @@ class Voice:
             item.warn(PytestIsolateWarning(msg))
 
 
-def run(item: pytest.Item, tap: Tap, order: Order, writer: Writer) -> None:
+def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Writer) -> None:
     """Run *item* in this process, a fork of the parent's, and tell *writer* of it."""
     config = item.config
     random.setstate(order.random_state)
@@ -196,6 +197,7 @@ def run(item: pytest.Item, tap: Tap, order: Order, writer: Writer) -> None:
         signal.signal(signal.SIGINT, order.on_interrupt)
     faulthandler.enable(order.stacks)
     faulthandler.register(STACKS_SIGNAL, order.stacks)
+    output.mirror()
     _compat.disown(item.session)
     _compat.mute_reporters(config, but=(tap, item.session))
     tap.voice = voice = Voice(item, order, writer)

@@ -136,12 +136,12 @@ class Replay:
 
     # --- what the parent says ---
 
-    def judge(self, end: End, *, stacks: str, cap: int | None) -> None:
+    def judge(self, end: End, *, output: dict[str, str], stacks: str, cap: int | None) -> None:
         """Judge how the test process ended: if that fails the test, make the reports of it.
 
-        *stacks* is what the process left of its threads' stacks, *cap* its memory cap.
+        *output* is what it had printed since its last report, *stacks* what it left of its
+        threads' stacks, *cap* its memory cap.
         """
-        output = _compat.take_output(self.item.config)  # what leftover processes print is dropped
         ended = self._held is not None or self.stopped
         if end.garbage:
             self._trouble = SandboxError(_READING, end.garbage)
@@ -151,8 +151,8 @@ class Replay:
         if death is None:
             return
         when = self._dying()
-        for stream, text in zip(("stdout", "stderr"), output, strict=True):
-            self._sections.append((f"Captured {stream} {when}", text))
+        if self._held is None:
+            self._sections += [(f"Captured {name} {when}", text) for name, text in output.items()]
         self._sections.append(("Stacks of all threads", _own_frames_cut(stacks)))
         self._sections.append(("Figures", deaths.figures(end.usage, cap)))
         self._die(death, when)

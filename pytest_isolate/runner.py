@@ -27,6 +27,7 @@ from pytest_isolate.options import policy_of
 from pytest_isolate.options import report_header
 from pytest_isolate.options import run_policy
 from pytest_isolate.options import switched_off
+from pytest_isolate.output import Output
 from pytest_isolate.policy import Resolved
 from pytest_isolate.policy import Unavailable
 from pytest_isolate.policy import Unconfined
@@ -66,6 +67,7 @@ class Runner:
     def __init__(self, config: pytest.Config) -> None:
         self.tap = child.Tap()
         self.sandboxes = Sandboxes(config)
+        self.output = Output(config)
         self._threads: set[str] = set()
 
     def expect(self, items: Sequence[pytest.Item]) -> None:
@@ -99,6 +101,7 @@ def configure(config: pytest.Config) -> None:
     runner = config.stash[runner_key] = Runner(config)
     config.pluginmanager.register(runner.tap, "isolate-tap")
     config.add_cleanup(runner.sandboxes.close)
+    config.add_cleanup(runner.output.close)
 
 
 def header(config: pytest.Config) -> str | None:
@@ -216,7 +219,7 @@ def _run(
             cwd=_working_directory(config),
             env=dict(policy.env),
             pass_env=policy.kept,
-            keep_fds=(*_compat.inherited_fds(config), stacks, gate),
+            keep_fds=(*_compat.inherited_fds(config), *runner.output.mirrors, stacks, gate),
             new_session=not _compat.interactive(config),
             preload=needed_libraries() if isinstance(lease.spec.root, DirectoryRoot) else (),
         )
@@ -224,13 +227,17 @@ def _run(
         end = supervisor.run(
             lease,
             entry,
-            partial(child.run, item, runner.tap, order),
+            partial(child.run, item, runner.tap, runner.output, order),
             timeout=policy.timeout,
             on_frame=replay.hear,
             on_start=lambda _: runner.sandboxes.foresee(nextitem),
         )
-        words = os.pread(stacks, _STACKS_LIMIT, 0).decode(errors="replace")
-        replay.judge(end, stacks=words, cap=lease.spec.limits.memory)
+        replay.judge(
+            end,
+            output=runner.output.take(),  # always: what leftover processes print is dropped
+            stacks=os.pread(stacks, _STACKS_LIMIT, 0).decode(errors="replace"),
+            cap=lease.spec.limits.memory,
+        )
     return end
 
 

@@ -11,8 +11,10 @@ import sys
 from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
+import warnings
 
 from pytest_isolate import _compat
+from pytest_isolate.exceptions import PytestIsolateWarning
 from pytest_isolate.options import policy_of
 from pytest_isolate.policy import Resolution
 from pytest_isolate.policy import Resolved
@@ -94,11 +96,20 @@ class Sandboxes:
         return self._pool
 
     def close(self) -> None:
-        """Let the keeper remove everything."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        """Let the keeper remove everything; if it could not, somebody should know."""
+        error = self._forget_keeper()
+        if error is not None:
+            warnings.warn(PytestIsolateWarning(str(error)), stacklevel=2)
+
+    def _forget_keeper(self) -> KeeperError | None:
+        pool, self._pool = self._pool, None
         self._ordered.clear()
+        if pool is not None:
+            try:
+                pool.close()
+            except KeeperError as error:
+                return error
+        return None
 
     def expect(self, items: Sequence[pytest.Item]) -> None:
         """Make ready for *items*, all of the session in their order."""
@@ -160,9 +171,9 @@ class Sandboxes:
         try:
             lease = self._start().lease(spec)
         except KeeperError as error:
-            self.close()  # the next item gets a new one
+            self._forget_keeper()  # the next item gets a new one
             msg = "get a sandbox"
-            raise SandboxError(msg, str(error)) from error
+            raise SandboxError(msg, str(error)) from None
         finally:
             self._ordered -= Counter((spec,))
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import mmap
 import os
 import struct
 import sys
@@ -11,11 +12,10 @@ from typing import Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
 
 _ORDER: Final = "<" if sys.byteorder == "little" else ">"
 _IDENTITY: Final = b"\x7fELF\x02" + (b"\x01" if sys.byteorder == "little" else b"\x02")  # 64 bits
-_FILE_HEADER: Final = struct.Struct(_ORDER + "16xHHIQQQIHHHHHH")
+_FILE_HEADER: Final = struct.Struct(_ORDER + "32xQ14xHH")
 _PROGRAM_HEADER: Final = struct.Struct(_ORDER + "IIQQQQQQ")
 _ENTRY: Final = struct.Struct(_ORDER + "qQ")
 
@@ -25,8 +25,6 @@ _DT_NEEDED: Final = 1
 _DT_STRTAB: Final = 5
 _DT_RPATH: Final = 15
 _DT_RUNPATH: Final = 29
-
-_LONGEST_NAME: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,26 +38,27 @@ class Wants:
 def wants(path: str) -> Wants:
     """Return what the shared object *path* asks for: nothing if it is not one of this machine's."""
     try:
-        with open(path, "rb") as file:
-            return _read(file, os.path.dirname(path))
-    except (OSError, struct.error):
+        with (
+            open(path, "rb") as file,
+            mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data,
+        ):
+            return _read(data, os.path.dirname(path))
+    except (OSError, ValueError, struct.error):  # ValueError: an empty file cannot be mapped
         return Wants()
 
 
-def _read(file: BinaryIO, origin: str) -> Wants:
-    header = file.read(_FILE_HEADER.size)
-    if not header.startswith(_IDENTITY):
+def _read(data: mmap.mmap, origin: str) -> Wants:
+    if data[: len(_IDENTITY)] != _IDENTITY:
         return Wants()
-    _, _, _, _, offset, _, _, _, size, count, _, _, _ = _FILE_HEADER.unpack(header)
-    file.seek(offset)
-    segments = list(_PROGRAM_HEADER.iter_unpack(file.read(size * count)))
-    dynamic = [entry for segment in segments for entry in _entries(file, segment)]
+    offset, size, count = _FILE_HEADER.unpack_from(data)
+    segments = list(_PROGRAM_HEADER.iter_unpack(data[offset : offset + size * count]))
+    dynamic = [entry for segment in segments for entry in _entries(data, segment)]
     tables = [value for tag, value in dynamic if tag == _DT_STRTAB]
     if not tables:
         return Wants()
     table = _file_offset(segments, tables[0])
-    libraries = [_name(file, table + v) for tag, v in dynamic if tag == _DT_NEEDED]
-    paths = [_name(file, table + v) for tag, v in dynamic if tag in {_DT_RPATH, _DT_RUNPATH}]
+    libraries = [_name(data, table + v) for tag, v in dynamic if tag == _DT_NEEDED]
+    paths = [_name(data, table + v) for tag, v in dynamic if tag in {_DT_RPATH, _DT_RUNPATH}]
     places = (place for path in paths for place in path.split(":") if place)
     return Wants(
         libraries=tuple(libraries),
@@ -67,11 +66,10 @@ def _read(file: BinaryIO, origin: str) -> Wants:
     )
 
 
-def _entries(file: BinaryIO, segment: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+def _entries(data: mmap.mmap, segment: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     kind, _, offset, _, _, size, _, _ = segment
     if kind == _PT_DYNAMIC:
-        file.seek(offset)
-        section = file.read(size)
+        section = data[offset : offset + size]
         yield from _ENTRY.iter_unpack(section[: len(section) // _ENTRY.size * _ENTRY.size])
 
 
@@ -82,6 +80,5 @@ def _file_offset(segments: list[tuple[int, ...]], address: int) -> int:
     return address
 
 
-def _name(file: BinaryIO, offset: int) -> str:
-    file.seek(offset)
-    return os.fsdecode(file.read(_LONGEST_NAME).partition(b"\0")[0])
+def _name(data: mmap.mmap, offset: int) -> str:
+    return os.fsdecode(data[offset : data.find(b"\0", min(offset, len(data)))])

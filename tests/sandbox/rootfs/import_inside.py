@@ -55,13 +55,13 @@ def use(names: list[str]) -> dict[str, object]:
 
 def main(root: str, home: str, how: str) -> None:
     identity = Identity(uid=os.geteuid(), gid=os.getegid(), home=home)
-    installed = [name for name in OF_PACKAGES if name in sys.builtin_module_names or _is_there(name)]
+    installed = [
+        name for name in OF_PACKAGES if name in sys.builtin_module_names or _is_there(name)
+    ]
     names = [*STANDARD, *installed]
     unseen = [name for name in names if name not in sys.modules]
     libraries = interpreter.needed_libraries() if how == "preload" else ()
-    box = Sandbox(
-        identity, Spec(root=DirectoryRoot(root), imports=interpreter.interpreter_paths())
-    )
+    box = Sandbox(identity, Spec(root=DirectoryRoot(root), imports=interpreter.interpreter_paths()))
     try:
         found = box.run(use, names, before=lambda: interpreter.preload(libraries))
     finally:

@@ -107,9 +107,7 @@ def test_a_project_in_a_directory_root_is_copy_on_write(
         path.mkdir()
         (path / "module.py").write_text("source")
         identity.own(path, path / "module.py")
-    spec = Spec(
-        root=DirectoryRoot(str(root)), project=(str(project),), imports=(str(library),)
-    )
+    spec = Spec(root=DirectoryRoot(str(root)), project=(str(project),), imports=(str(library),))
 
     def use() -> tuple[str, bool, bool]:
         (project / "module.py").write_text("changed")
@@ -196,7 +194,20 @@ def test_a_minimal_root_has_little_and_nothing_of_it_can_be_changed(
     entries, etc, kept, name, passwd = box.run(look)
 
     assert set(entries) <= {
-        *("dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sys", "tmp", "usr", "var"),
+        *(
+            "dev",
+            "etc",
+            "lib",
+            "lib32",
+            "lib64",
+            "libx32",
+            "proc",
+            "run",
+            "sys",
+            "tmp",
+            "usr",
+            "var",
+        ),
         Path(*outside.parts[:2]).name,
     }
     assert {"passwd", "group", "hosts", "hostname", "nsswitch.conf"} <= set(etc)

@@ -48,7 +48,9 @@ def write_everywhere(places: tuple[str, ...], name: str) -> list[str]:
 # Nothing gets out.
 
 
-def test_nothing_written_anywhere_survives(identity: Identity, sandbox: Maker, outside: Path) -> None:
+def test_nothing_written_anywhere_survives(
+    identity: Identity, sandbox: Maker, outside: Path
+) -> None:
     checkout = Path(tempfile.mkdtemp(prefix="isolate-"))
     identity.own(checkout)
     places = (*EVERYWHERE, identity.home, str(outside), str(checkout))
@@ -348,7 +350,9 @@ def test_a_writable_path_is_written_through(
         assert not (outside / "lost").exists()
 
 
-def test_a_writable_file_is_written_through(identity: Identity, sandbox: Maker, outside: Path) -> None:
+def test_a_writable_file_is_written_through(
+    identity: Identity, sandbox: Maker, outside: Path
+) -> None:
     file = outside / "file"
     file.write_text("before")
     identity.own(file)
@@ -375,9 +379,7 @@ def test_a_project_deep_under_directories_of_others_can_be_written_to(
     assert os.listdir(project) == ["file"]
 
 
-def test_paths_with_every_character_can_be_overlaid(
-    identity: Identity, sandbox: Maker
-) -> None:
+def test_paths_with_every_character_can_be_overlaid(identity: Identity, sandbox: Maker) -> None:
     with tempfile.TemporaryDirectory(prefix="is,o:l\\a te\n=") as directory:
         identity.own(directory)
         write(f"{directory}/file", "here")
@@ -390,7 +392,11 @@ def test_paths_with_every_character_can_be_overlaid(
 
 # The kernel's knobs.
 
-KNOBS = ("/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches", "/proc/irq/default_smp_affinity")
+KNOBS = (
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sys/vm/drop_caches",
+    "/proc/irq/default_smp_affinity",
+)
 
 
 def attack() -> dict[str, str]:

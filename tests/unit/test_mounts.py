@@ -1,0 +1,61 @@
+"""Mounts as values."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import get_args
+
+import pytest
+
+from pytest_isolate.sandbox import mountplan
+from pytest_isolate.sandbox.mountplan import Bind
+from pytest_isolate.sandbox.mountplan import Device
+from pytest_isolate.sandbox.mountplan import DevPts
+from pytest_isolate.sandbox.mountplan import Directory
+from pytest_isolate.sandbox.mountplan import File
+from pytest_isolate.sandbox.mountplan import Mask
+from pytest_isolate.sandbox.mountplan import Mount
+from pytest_isolate.sandbox.mountplan import Mqueue
+from pytest_isolate.sandbox.mountplan import Overlay
+from pytest_isolate.sandbox.mountplan import Proc
+from pytest_isolate.sandbox.mountplan import ReadOnly
+from pytest_isolate.sandbox.mountplan import Symlink
+from pytest_isolate.sandbox.mountplan import Sysfs
+from pytest_isolate.sandbox.mountplan import Tmpfs
+
+LINES = {
+    Directory(target="/run/lock", mode=0o1777): "make directory /run/lock (mode 1777)",
+    Symlink(target="/bin", to="usr/bin"): "make link /bin -> usr/bin",
+    File(target="/etc/hosts", text="abc"): "make file /etc/hosts (3 characters)",
+    Tmpfs(target="/tmp", mode=0o1777): "mount tmpfs on /tmp (mode 1777)",
+    Tmpfs(target="/t", size=4096): "mount tmpfs on /t (mode 0755, 4096 bytes)",
+    Device(target="/dev/null", source="/dev/null", device=os.makedev(1, 3)): (
+        "make device /dev/null (1:3)"
+    ),
+    Bind(target="/a", source="/b"): "mount /b on /a (read-only, recursive)",
+    Bind(target="/a", source="/b", read_only=False, recursive=False): "mount /b on /a (writable)",
+    Overlay(target="/x", lower="/y"): "mount overlay on /x over /y",
+    Overlay(target="/x", lower="/y", mode=0o500): "mount overlay on /x over /y (mode 0500)",
+    Proc(target="/proc"): "mount proc on /proc",
+    Proc(target="/p", read_only=True): "mount proc on /p (read-only)",
+    Sysfs(target="/sys"): "mount sysfs on /sys (read-only)",
+    DevPts(target="/dev/pts"): "mount devpts on /dev/pts",
+    Mqueue(target="/dev/mqueue"): "mount mqueue on /dev/mqueue",
+    ReadOnly(target="/proc/sys"): "make /proc/sys read-only",
+    Mask(target="/proc/keys"): "mask /proc/keys",
+}
+
+
+@pytest.mark.parametrize(("mount", "line"), LINES.items(), ids=LINES.values())
+def test_a_mount_is_described_in_one_line(mount: Mount, line: str) -> None:
+    assert mount.describe() == line
+
+
+def test_every_kind_of_mount_is_described_and_cannot_be_changed() -> None:
+    kinds = get_args(mountplan.Mount)
+
+    assert {type(mount) for mount in LINES} == set(kinds)
+    for mount in LINES:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            mount.target = "/elsewhere"  # type: ignore[misc]  # what is tested
