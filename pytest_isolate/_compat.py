@@ -24,7 +24,7 @@ from _pytest.capture import CaptureIO
 from _pytest.capture import FDCaptureBase
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.junitxml import xml_key
-from _pytest.logging import LogCaptureHandler as LogCaptureHandler
+from _pytest.logging import LogCaptureHandler as LogCaptureHandler  # noqa: PLC0414  # for others
 from _pytest.logging import caplog_records_key
 from _pytest.runner import runtestprotocol as runtestprotocol  # noqa: PLC0414  # for others
 from _pytest.skipping import evaluate_xfail_marks
@@ -117,9 +117,7 @@ def inherited_fds(config: pytest.Config) -> tuple[int, ...]:
     if (logging := _logging(config)) is not None:
         streams.append(logging.log_file_handler.stream)
     fds = [config.stash.get(fault_handler_stderr_fd_key, -1)]
-    for capture in _fd_captures(config):
-        fds.append(capture.targetfd_save)
-        streams.append(capture.tmpfile)
+    fds += [capture.targetfd_save for capture in _fd_captures(config)]
     for stream in streams:
         # A stream in memory has no descriptor, a closed one neither.
         with suppress(AttributeError, OSError, ValueError):
@@ -137,10 +135,7 @@ def flush_streams(config: pytest.Config) -> None:
 
 
 def capture_files(config: pytest.Config) -> dict[int, int]:
-    """Return the descriptors of the files that standard output (1) and error (2) are captured in.
-
-    They are shared with forked processes.
-    """
+    """Return the descriptors of the files that standard output (1) and error (2) go to."""
     return {one.targetfd: one.tmpfile.fileno() for one in _fd_captures(config) if one.targetfd}
 
 

@@ -197,7 +197,7 @@ def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Write
         signal.signal(signal.SIGINT, order.on_interrupt)
     faulthandler.enable(order.stacks)
     faulthandler.register(STACKS_SIGNAL, order.stacks)
-    output.mirror()
+    output.redirect()
     _compat.disown(item.session)
     _compat.mute_reporters(config, but=(tap, item.session))
     tap.voice = voice = Voice(item, order, writer)

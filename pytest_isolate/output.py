@@ -1,13 +1,16 @@
 """What a test has printed and logged and not reported yet: kept where its parent can read it.
 
-With `--capture=fd` pytest captures in files that parent and child share after the fork. With
-`sys` and `tee-sys`, and logs always, it captures in memory; the child mirrors that into files.
+Each test process gets files of its own, in place of pytest's: with `--capture=fd` as the files
+that pytest captures in; with `sys` and `tee-sys`, and for logs, as a mirror of what it captures
+in memory. So the last words of a dead test are there, and what its leftover processes go on
+saying does not get into the next test's.
 """
 
 from __future__ import annotations
 
 import io
 import os
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
@@ -16,6 +19,7 @@ from pytest_isolate import _compat
 
 if TYPE_CHECKING:
     import logging
+    from typing import IO
 
     import pytest
     from typing_extensions import Buffer
@@ -30,44 +34,45 @@ _NAMES: Final = {1: "stdout", 2: "stderr", _LOG: "log"}
 
 @final
 class Output:
-    """The captured standard output, error and logs of one session's tests."""
+    """The captured standard output, error and logs of one test process."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._mirrors: dict[int, int] = {}
+        streams = {*_compat.capture_files(config), *_compat.capture_streams(config)}
+        if _compat.log_handler(config) is not None:
+            streams.add(_LOG)
+        # Where pytest makes its own: in memory they would count against the test's cap.
+        self._files: dict[int, IO[bytes]] = {
+            stream: TemporaryFile(buffering=0)  # noqa: SIM115  # closed by close
+            for stream in sorted(streams)
+        }
 
     @property
-    def mirrors(self) -> tuple[int, ...]:
-        """The descriptors that a test process needs for `mirror`, made when there are none."""
-        logs = () if _compat.log_handler(self._config) is None else (_LOG,)
-        for stream in (*_compat.capture_streams(self._config), *logs):
-            if stream not in self._mirrors:
-                name = f"isolate-{_NAMES[stream]}"
-                self._mirrors[stream] = os.memfd_create(name, os.MFD_CLOEXEC)
-        return tuple(self._mirrors.values())
+    def fds(self) -> tuple[int, ...]:
+        """The descriptors that the test process needs."""
+        return tuple(file.fileno() for file in self._files.values())
 
     def close(self) -> None:
-        """Close what is ours."""
-        for fd in self._mirrors.values():
-            os.close(fd)
-        self._mirrors.clear()
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
 
-    def mirror(self) -> None:
-        """Let what is captured in memory go to files as well, in a test process."""
+    def redirect(self) -> None:
+        """Let what is captured go here, in the test process."""
+        for stream, fd in _compat.capture_files(self._config).items():
+            os.dup2(self._files[stream].fileno(), fd, inheritable=False)
         for stream, memory in _compat.capture_streams(self._config).items():
-            mirror = _Mirror(self._mirrors[stream])
+            mirror = _Mirror(self._files[stream].fileno())
             # The object has to stay the same one: `sys.stdout` is set to it when a phase begins.
             io.TextIOWrapper.__init__(
                 memory, mirror, encoding="UTF-8", newline="", write_through=True
             )
-
         if (handler := _compat.log_handler(self._config)) is not None:
-            _mirror_log(handler, self._mirrors[_LOG])
+            _mirror_log(handler, self._files[_LOG].fileno())
 
-    def take(self) -> dict[str, str]:
-        """Return what a test process has left, by the stream's name, and forget it."""
-        files = _compat.capture_files(self._config) | self._mirrors
-        return {name: _take(files[stream]) for stream, name in _NAMES.items() if stream in files}
+    def read(self) -> dict[str, str]:
+        """Return what the test process has left, by the stream's name."""
+        return {_NAMES[stream]: _read(file.fileno()) for stream, file in self._files.items()}
 
 
 @final
@@ -103,13 +108,10 @@ def _mirror_log(handler: LogCaptureHandler, fd: int) -> None:
     handler.reset = reset_too  # type: ignore[method-assign]
 
 
-def _take(fd: int) -> str:
+def _read(fd: int) -> str:
     size = os.fstat(fd).st_size
-    if not size:
-        return ""
     start = max(0, size - _LIMIT)
     text = os.pread(fd, size - start, start).decode(errors="backslashreplace")
-    _empty(fd)
     return f"[the first {start} bytes are left out]\n{text}" if start else text
 
 

@@ -29,6 +29,7 @@ When: TypeAlias = Literal["setup", "call", "teardown"]
 #: Where our own additions travel: no plugin's report has such a key.
 _OURS: Final = "$isolate"
 _PHASES: Final = frozenset(get_args(When))
+_OUTCOMES: Final = frozenset({"passed", "failed", "skipped"})
 _EXACT: Final = (str, int, float, bool, type(None))
 _DEEPEST: Final = 40  #: levels of a value that cross; pytest's own reach 9
 #: What is left of texts that do not fit into one frame, in characters.
@@ -168,9 +169,13 @@ def unpack(config: pytest.Config, data: Json) -> tuple[pytest.TestReport, Verdic
     Raises `UnreadableReport` for what is none: a test can write what it likes.
     """
     data = dict(data)
-    ours = data.pop(_OURS, {})
-    if data.get("when") not in _PHASES or not isinstance(data.get("nodeid"), str):
-        msg = "a report has no phase or no node id"
+    ours: Json = data.pop(_OURS, {})
+    if not (
+        isinstance(data.get("nodeid"), str)
+        and str(data.get("when")) in _PHASES
+        and str(data.get("outcome")) in _OUTCOMES
+    ):
+        msg = "a report has no node id, no phase or no outcome"
         raise UnreadableReport(msg)
     try:
         report = config.hook.pytest_report_from_serializable(config=config, data=data)
@@ -200,6 +205,9 @@ def _restore(report: pytest.TestReport, ours: Json) -> None:
     if isinstance(longrepr, list):
         place, number, reason = longrepr
         report.longrepr = place, number, reason
+    elif isinstance(longrepr, dict):
+        msg = "its failure has no traceback"
+        raise ValueError(msg)  # noqa: TRY004  # what was wrong is the report, not a type of ours
     elif "marked" in ours:
         report.longrepr = PlainRepr(str(longrepr), ours["marked"])  # type: ignore[assignment]
 

@@ -7,6 +7,7 @@ that whoever calls that can call this.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from contextlib import closing
 from contextlib import suppress
 from functools import partial
 import os
@@ -67,7 +68,6 @@ class Runner:
     def __init__(self, config: pytest.Config) -> None:
         self.tap = child.Tap()
         self.sandboxes = Sandboxes(config)
-        self.output = Output(config)
         self._threads: set[str] = set()
 
     def expect(self, items: Sequence[pytest.Item]) -> None:
@@ -101,7 +101,6 @@ def configure(config: pytest.Config) -> None:
     runner = config.stash[runner_key] = Runner(config)
     config.pluginmanager.register(runner.tap, "isolate-tap")
     config.add_cleanup(runner.sandboxes.close)
-    config.add_cleanup(runner.output.close)
 
 
 def header(config: pytest.Config) -> str | None:
@@ -206,6 +205,7 @@ def _run(
     """Run the item of *replay* in the sandbox of *lease*, and judge how it ended."""
     item, config = replay.item, replay.item.config
     with ExitStack() as stack:
+        output = stack.enter_context(closing(Output(config)))
         stacks = _own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
         gate = _gate(stack, replay) if _compat.talks_live(config) else -1
         order = child.Order(
@@ -219,7 +219,7 @@ def _run(
             cwd=_working_directory(config),
             env=dict(policy.env),
             pass_env=policy.kept,
-            keep_fds=(*_compat.inherited_fds(config), *runner.output.mirrors, stacks, gate),
+            keep_fds=(*_compat.inherited_fds(config), *output.fds, stacks, gate),
             new_session=not _compat.interactive(config),
             preload=needed_libraries() if isinstance(lease.spec.root, DirectoryRoot) else (),
         )
@@ -227,14 +227,14 @@ def _run(
         end = supervisor.run(
             lease,
             entry,
-            partial(child.run, item, runner.tap, runner.output, order),
+            partial(child.run, item, runner.tap, output, order),
             timeout=policy.timeout,
             on_frame=replay.hear,
             on_start=lambda _: runner.sandboxes.foresee(nextitem),
         )
         replay.judge(
             end,
-            output=runner.output.take(),  # always: what leftover processes print is dropped
+            output=output.read(),
             stacks=os.pread(stacks, _STACKS_LIMIT, 0).decode(errors="replace"),
             cap=lease.spec.limits.memory,
         )

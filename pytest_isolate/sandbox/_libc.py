@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 from typing import Final
 from typing import NoReturn
 
@@ -61,6 +62,7 @@ LINUX_CAPABILITY_VERSION_3: Final = 0x20080522
 
 _NR_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41, "riscv64": 41}.get(platform.machine(), -1)
 _NR_OPENAT2: Final = 437
+_NR_CLONE: Final = {"x86_64": 56, "aarch64": 220, "riscv64": 220}.get(platform.machine(), -1)
 _NR_MOUNT_SETATTR: Final = 442
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -78,6 +80,12 @@ _libc.prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
 _libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
 _libc.capset.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
 _libc.syscall.restype = ctypes.c_long
+#: Calls by this keep the interpreter's lock.
+_python: Final = ctypes.PyDLL(None, use_errno=True)
+_python.syscall.restype = ctypes.c_long
+_python.PyOS_BeforeFork.restype = None
+_python.PyOS_AfterFork_Child.restype = None
+_python.PyOS_AfterFork_Parent.restype = None
 
 
 class _CapHeader(ctypes.Structure):
@@ -171,6 +179,25 @@ def unshare(flags: int) -> None:
     """Leave the namespaces of *flags* for fresh ones, see unshare(2)."""
     if _libc.unshare(flags) == -1:
         _fail("unshare", None)
+
+
+def clone(flags: int) -> int:
+    """Fork a child into fresh namespaces of *flags*, see clone(2); for a process of one thread.
+
+    os.fork(3) and unshare(2) would take two forks for a PID namespace. libc's own handlers around
+    a fork do not run, which only threads would need; Python's do.
+    """
+    _python.PyOS_BeforeFork()
+    pid: int = _python.syscall(_NR_CLONE, flags | signal.SIGCHLD, None, None, None, None)
+    if pid == 0:
+        _python.PyOS_AfterFork_Child()
+        return 0
+    code = ctypes.get_errno()
+    _python.PyOS_AfterFork_Parent()
+    if pid == -1:
+        ctypes.set_errno(code)
+        _fail("clone", None)
+    return pid
 
 
 def setns(fd: int, flags: int) -> None:

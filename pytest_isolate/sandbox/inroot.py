@@ -2,9 +2,9 @@
 
 A root may be a directory that anybody wrote, with `etc` a symbolic link to the host's `/etc`.
 Whatever is made or mounted there is found by openat2(2), for which the new root is `/`, and is
-then named by a descriptor, so that no link can lead out. On a file system that the plan itself mounted
-empty there are no links but the plan's; if none leads there either, a plain path will do, for half
-the cost.
+then named by a descriptor, so that no link can lead out. On a file system that the plan itself
+mounted empty there are no links but the plan's; if none leads there either, a plain path will do,
+for half the cost.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ from pytest_isolate.sandbox import _libc
 from pytest_isolate.sandbox import init
 from pytest_isolate.sandbox import namespaces
 from pytest_isolate.sandbox import probe
+from pytest_isolate.sandbox.assembly import Home
+from pytest_isolate.sandbox.assembly import assemble
 from pytest_isolate.sandbox.cgroups import open_cgroups
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.planner import Planner
@@ -40,9 +42,11 @@ from pytest_isolate.wire.loop import Loop
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups import Group
+    from pytest_isolate.sandbox.order import Order
 
 _LAST_WORDS_SECONDS: Final = 10.0  #: how long the end waits for dying sandboxes
 _CHUNK: Final = 65536
+_GO_ON: Final = b"+"
 
 
 @dataclass(slots=True)
@@ -60,8 +64,13 @@ class Cell:
     buffer: bytes = b""
     error: SandboxError | None = None
     notes: list[str] = field(default_factory=list)
-    ready: bool = False
+    said_ready: bool = False
     dying: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be entered: init's own word may come before the one of its birth."""
+        return self.said_ready and self.pidfd >= 0
 
 
 @final
@@ -73,6 +82,7 @@ class Keeper:
         self._parent_fd = os.pidfd_open(parent)
         self._cgroups = open_cgroups(parent)
         self._planner = Planner.survey()
+        self._home = Home() if self._planner.machine_root else None
         self._cells: dict[int, Cell] = {}
         self._loop = Loop()
         self._loop.watch(channel.fileno(), self._hear_parent)
@@ -140,9 +150,7 @@ class Keeper:
             order = self._planner.order(spec)
             if spec.limits:
                 cell.group = self._cgroups.create(str(number), spec.limits)
-            cell.builder = os.fork()
-            if cell.builder == 0:
-                init.build(order, report_end, life_end)
+            self._build(cell, order, report_end, life_end)
         except SandboxError as error:
             cell.error = error
         except OSError as error:
@@ -152,6 +160,21 @@ class Keeper:
             os.close(life_end)
         self._loop.watch(report, lambda: self._hear_cell(cell))
         return cell
+
+    def _build(self, cell: Cell, order: Order, report: int, life: int) -> None:
+        if self._home is None:
+            cell.builder = os.fork()
+            if cell.builder == 0:
+                init.build(order, report, life)
+            return
+        built = assemble(order, self._home, report, life)
+        cell.notes = list(built.notes)
+        self._welcome(cell, built.init, built.pidfd)
+        os.write(cell.life, _GO_ON)
+
+    def _welcome(self, cell: Cell, pid: int, pidfd: int) -> None:
+        cell.init, cell.pidfd = pid, pidfd
+        self._loop.watch(pidfd, lambda: self._bury(cell))
 
     def _hear_cell(self, cell: Cell) -> None:
         data = os.read(cell.report, _CHUNK)
@@ -171,20 +194,20 @@ class Keeper:
             case {"stage": init.Stage.UNSHARED}:
                 self._map(cell)
             case {"stage": init.Stage.BORN, "pid": int(pid)}:
-                cell.init = pid
-                cell.pidfd = os.pidfd_open(pid)
-                self._loop.watch(cell.pidfd, lambda: self._bury(cell))
+                self._welcome(cell, pid, os.pidfd_open(pid))
             case {"stage": init.Stage.READY, "notes": list(notes)}:
-                cell.notes = notes
-                cell.ready = True
-                self._hand_over(cell)
+                cell.notes += notes
+                cell.said_ready = True
             case {"stage": init.Stage.FAILED, "error": dict(error)}:
                 cell.error = SandboxError.from_json(error)
+                return
+        if cell.ready:
+            self._hand_over(cell)
 
     def _map(self, cell: Cell) -> None:
         try:
             namespaces.write_maps(namespaces.identity_maps(), cell.builder)
-            os.write(cell.life, b"+")
+            os.write(cell.life, _GO_ON)
         except OSError as error:
             cell.error = SandboxError.from_os_error(error)
             self._close_life(cell)
@@ -258,4 +281,5 @@ def main(socket_fd: int, parent: int) -> None:
     """Be the keeper of *parent*, which holds the other end of *socket_fd*."""
     # Orphans of builders become the keeper's children, and so does init.
     _libc.prctl(_libc.PR_SET_CHILD_SUBREAPER, 1)
+    os.chdir("/")
     Keeper(Socket(socket.socket(fileno=socket_fd)), parent).run()

@@ -55,17 +55,20 @@ _KEPT_FLAGS: Final = {
 }
 
 
-def execute(plan: Sequence[Mount], newroot: str, layers: str, *, userns: bool) -> tuple[str, ...]:
+def execute(
+    plan: Sequence[Mount], newroot: str, layers: str, *, userns: bool, pids_of: int | None = None
+) -> tuple[str, ...]:
     """Carry out *plan* in order below *newroot*; return a note on each mount that is less.
 
     *layers* is a directory of the sandbox's own for the upper layers of overlays: they get
     numbers, so one call with overlays is all it can serve. *userns* says that this is not the
-    machine's own root. Raise `SandboxError` that names what was being done.
+    machine's own root. *pids_of* is a process whose PID namespace a proc is to show (Linux 6.18),
+    if it is not the caller's. Raise `SandboxError` that names what was being done.
     """
     umask = os.umask(0)
     root = NewRoot(newroot)
     try:
-        executor = _Executor(root, layers, userns=userns)
+        executor = _Executor(root, layers, userns=userns, pids_of=pids_of)
         for mount in plan:
             try:
                 executor.do(mount)
@@ -84,11 +87,14 @@ def _failed(mount: Mount, error: OSError) -> SandboxError:
 
 @final
 class _Executor:
-    def __init__(self, root: NewRoot, layers: str, *, userns: bool) -> None:
+    def __init__(
+        self, root: NewRoot, layers: str, *, userns: bool, pids_of: int | None
+    ) -> None:
         self.notes: Final[list[str]] = []
         self._root: Final = root
         self._layers: Final = layers
         self._userns: Final = userns
+        self._proc_data: Final = "" if pids_of is None else f"pidns=/proc/{pids_of}/ns/pid"
         self._count = 0
 
     def do(self, mount: Mount) -> None:  # noqa: C901, PLR0912  # one line a kind of mount
@@ -206,13 +212,13 @@ class _Executor:
     def _proc(self, mount: Proc) -> None:
         if not mount.read_only:
             try:
-                self._fresh("proc", mount.target)
+                self._fresh("proc", mount.target, data=self._proc_data)
             except PermissionError as error:
                 # Inside another sandbox only a read-only one may be mounted anew.
-                self._fresh("proc", mount.target, _libc.MS_RDONLY)
+                self._fresh("proc", mount.target, _libc.MS_RDONLY, self._proc_data)
                 self._note("read-only: " + mount.target, "proc", error)
         else:
-            self._fresh("proc", mount.target, _libc.MS_RDONLY)
+            self._fresh("proc", mount.target, _libc.MS_RDONLY, self._proc_data)
 
     def _sysfs(self, mount: Sysfs) -> None:
         try:

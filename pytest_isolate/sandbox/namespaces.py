@@ -49,6 +49,14 @@ class IdMaps:
     #: Only a process outside the namespace, with CAP_SETUID and CAP_SETGID, may write these maps.
     from_outside: bool
 
+    def again(self) -> IdMaps:
+        """Return the maps of a namespace below, in which every id is what it is in this one."""
+        uids, gids = (
+            tuple(IdRange(line.inside, line.inside, line.count) for line in lines)
+            for lines in (self.uids, self.gids)
+        )
+        return IdMaps(uids=uids, gids=gids, from_outside=self.from_outside)
+
 
 def single_maps(user: User, uid: int, gid: int) -> IdMaps:
     """Return the one-id maps that any process may give itself."""

@@ -11,7 +11,7 @@ from typing import final
 from pytest_isolate.sandbox import namespaces
 from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox import rootfs
-from pytest_isolate.sandbox.init import Order
+from pytest_isolate.sandbox.order import Order
 from pytest_isolate.sandbox.spec import User
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ class Planner:
                 maps=self._maps(spec.user),
                 staging=rootfs.staging_place(plan),
                 staging_size=rootfs.tmpfs_size(spec, self.host),
-                machine_root=self.machine_root,
             )
         return self._orders[spec]
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.spec import Spec
 
 _PATIENCE_SECONDS: Final = 60.0  #: a sandbox takes milliseconds; a keeper this slow is stuck
+_LAST_WORDS_SECONDS: Final = 2.0  #: a keeper that has closed its socket may still be writing
 _SOCKET_FD: Final = 3
 _BOOT: Final = (
     "import sys; sys.path.append(sys.argv[1]);"
@@ -217,6 +218,9 @@ class Pool:
                     os.close(fd)
 
     def _mourn(self) -> KeeperError:
+        gone = select.poll()
+        gone.register(self._keeper_fd, select.POLLIN)
+        gone.poll(_LAST_WORDS_SECONDS * 1000)
         size = os.fstat(self._stderr).st_size
         lines = os.pread(self._stderr, size, 0).decode(errors="replace").strip().splitlines()
         words = lines[-1] if lines else "it left no words; something may have killed it"

@@ -24,7 +24,7 @@ from pytest_isolate.sandbox.mountplan import Symlink
 from pytest_isolate.sandbox.mountplan import Sysfs
 from pytest_isolate.sandbox.mountplan import Tmpfs
 
-LINES = {
+LINES: dict[Mount, str] = {
     Directory(target="/run/lock", mode=0o1777): "make directory /run/lock (mode 1777)",
     Symlink(target="/bin", to="usr/bin"): "make link /bin -> usr/bin",
     File(target="/etc/hosts", text="abc"): "make file /etc/hosts (3 characters)",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence
 import os
+from typing import TYPE_CHECKING
 from typing import TypeVar
 
 import pytest
@@ -36,6 +35,10 @@ from pytest_isolate.sandbox.spec import MinimalRoot
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from collections.abc import Sequence
+
 M = TypeVar("M", bound=Mount)
 
 GIB = 1 << 30
@@ -58,10 +61,12 @@ class Tree(dict[str, Node]):
     def __init__(self, **_: object) -> None:
         super().__init__({"/": Node(kind=Kind.DIRECTORY)})
 
-    def directory(self, path: str, **fields: int) -> Tree:
+    def directory(
+        self, path: str, *, mode: int = 0o755, access: int = 7, uid: int = 0, gid: int = 0
+    ) -> Tree:
         if os.path.dirname(path) not in self:
             self.directory(os.path.dirname(path))
-        self[path] = Node(kind=Kind.DIRECTORY, **fields)
+        self[path] = Node(kind=Kind.DIRECTORY, mode=mode, access=access, uid=uid, gid=gid)
         return self
 
     def file(self, path: str, *, device: int = 0) -> Tree:
@@ -320,8 +325,9 @@ def test_only_device_nodes_are_made_in_dev() -> None:
 
 
 def test_a_nested_sandbox_finds_a_proc_that_is_writable_for_ordinary_users_only() -> None:
-    def spare(**kind: bool) -> Proc:
-        return of(Proc, rootfs.plan_root(Spec(), host(**kind)).processes)["/dev/mqueue/proc"]
+    def spare(*, privileged: bool) -> Proc:
+        plan = rootfs.plan_root(Spec(), host(privileged=privileged))
+        return of(Proc, plan.processes)["/dev/mqueue/proc"]
 
     assert spare(privileged=True).read_only
     assert not spare(privileged=False).read_only

@@ -7,19 +7,17 @@ it by setns(2).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
 import encodings.idna  # noqa: F401  # for getaddrinfo, before the library is out of reach
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 import os
 from pathlib import Path
 import signal
 import tempfile
 import time
 import traceback
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import Final
 from typing import NoReturn
@@ -28,7 +26,7 @@ from typing import TypeVar
 
 import pytest
 
-from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox import _libc  # noqa: PLC2701  # the calls that Python lacks
 from pytest_isolate.sandbox import mountinfo
 from pytest_isolate.sandbox import mounts
 from pytest_isolate.sandbox import namespaces
@@ -36,9 +34,13 @@ from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox import rootfs
 from pytest_isolate.sandbox.namespaces import IdMaps
 from pytest_isolate.sandbox.namespaces import IdRange
-from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.spec import User
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
 
 T = TypeVar("T")
 
@@ -71,7 +73,7 @@ class Identity:
             _libc.prctl(_libc.PR_SET_DUMPABLE, 1)
 
 
-class Failed(AssertionError):
+class FailedInsideError(AssertionError):
     """A process of the sandbox failed; the text is its traceback, *error* what it raised."""
 
     def __init__(self, text: str, error: BaseException | None = None) -> None:
@@ -171,9 +173,9 @@ def _receive(channel: Connection) -> Any:
     try:
         fine, value = channel.recv()
     except EOFError:
-        raise Failed("the process died without a word") from None
+        fine, value = False, ("the process died without a word",)
     if not fine:
-        raise Failed(*value)
+        raise FailedInsideError(*value)
     return value
 
 
@@ -187,7 +189,6 @@ def _build(
     identity.assume()
     host = rootfs.Host.survey(privileged=identity.privileged)
     plan = rootfs.plan_root(spec, host)
-    staging = rootfs.staging_place(plan)
     _libc.unshare(_libc.CLONE_NEWPID | (0 if identity.privileged else _libc.CLONE_NEWUSER))
     if not identity.privileged:
         # User 0, whoever it is outside: devpts wants to belong to it.
@@ -196,7 +197,8 @@ def _build(
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _guard(channel, lambda: _init(identity, spec, plan, staging, channel, theirs))
+        ends = _Ends(test=channel, builder=theirs)
+        _guard(channel, lambda: _init(identity, spec, plan, ends))
     theirs.close()
     channel.send((True, pid))
     ours.send("go")
@@ -208,19 +210,21 @@ def _build(
     os.waitpid(pid, 0)
 
 
-def _init(
-    identity: Identity,
-    spec: Spec,
-    plan: rootfs.Plan,
-    staging: str,
-    channel: Connection,
-    builder: Connection,
-) -> None:
-    builder.recv()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ends:
+    """What PID 1 speaks through."""
+
+    test: Connection
+    builder: Connection
+
+
+def _init(identity: Identity, spec: Spec, plan: rootfs.Plan, ends: _Ends) -> None:
+    ends.builder.recv()
     start = time.perf_counter()
     # Not the builder's: pivot_root moves every process of the mount namespace.
     _libc.unshare(_libc.CLONE_NEWNS)
     _libc.mount(None, "/", None, _libc.MS_REC | _libc.MS_PRIVATE)
+    staging = rootfs.staging_place(plan)
     _libc.mount("tmpfs", staging, "tmpfs", _libc.MS_NODEV, "mode=0755")
     root, layers = f"{staging}/root", f"{staging}/layers"
     os.mkdir(root, 0o755)
@@ -234,8 +238,8 @@ def _init(
     os.chdir("/")
     _libc.unshare(namespaces.flags(spec) & ~_libc.CLONE_NEWPID)
     if identity.privileged:
-        builder.send("map")
-        builder.recv()
+        ends.builder.send("map")
+        ends.builder.recv()
     else:
         keep = spec.user is User.KEEP
         uids, gids = (
@@ -246,8 +250,8 @@ def _init(
     _libc.sethostname(spec.hostname)
     seconds = time.perf_counter() - start
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    channel.send((True, (notes, seconds)))
-    channel.poll(None)  # until the test's process is gone
+    ends.test.send((True, (notes, seconds)))
+    ends.test.poll(None)  # until the test's process is gone
 
 
 @pytest.fixture(params=["machine's root", "ordinary user"])

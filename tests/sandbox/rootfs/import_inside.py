@@ -14,9 +14,7 @@ import pwd
 import socket
 import subprocess
 import sys
-
-from conftest import Identity
-from conftest import Sandbox
+from typing import Any
 
 from pytest_isolate.sandbox import interpreter
 from pytest_isolate.sandbox.spec import DirectoryRoot
@@ -25,6 +23,16 @@ from pytest_isolate.sandbox.spec import Spec
 STANDARD = ("ssl", "sqlite3", "decimal", "bz2", "lzma", "hashlib", "uuid", "curses")
 #: Extension modules of packages, whichever is installed.
 OF_PACKAGES = ("markupsafe._speedups", "coverage.tracer", "_yaml", "_cffi_backend")
+
+
+def load_harness() -> Any:
+    path = os.path.join(os.path.dirname(__file__), "conftest.py")
+    spec = importlib.util.spec_from_file_location("harness", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["harness"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def use(names: list[str]) -> dict[str, object]:
@@ -54,14 +62,16 @@ def use(names: list[str]) -> dict[str, object]:
 
 
 def main(root: str, home: str, how: str) -> None:
-    identity = Identity(uid=os.geteuid(), gid=os.getegid(), home=home)
+    harness = load_harness()
+    identity = harness.Identity(uid=os.geteuid(), gid=os.getegid(), home=home)
     installed = [
         name for name in OF_PACKAGES if name in sys.builtin_module_names or _is_there(name)
     ]
     names = [*STANDARD, *installed]
     unseen = [name for name in names if name not in sys.modules]
     libraries = interpreter.needed_libraries() if how == "preload" else ()
-    box = Sandbox(identity, Spec(root=DirectoryRoot(root), imports=interpreter.interpreter_paths()))
+    spec = Spec(root=DirectoryRoot(root), imports=interpreter.interpreter_paths())
+    box = harness.Sandbox(identity, spec)
     try:
         found = box.run(use, names, before=lambda: interpreter.preload(libraries))
     finally:

@@ -19,9 +19,8 @@ import pytest
 from pytest_isolate.sandbox.spec import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.sandbox.rootfs.conftest import Identity
+    from tests.sandbox.rootfs.conftest import Maker
     from tests.sandbox.rootfs.conftest import Sandbox
 
 IN_MOVED_TO = 0x80
@@ -33,8 +32,8 @@ def tree(identity: Identity, outside: Path) -> Path:
     """Return a tree of the host that the caller owns."""
     top = outside / "tree"
     (top / "directory/below").mkdir(parents=True)
-    (top / "directory/below/file").write_text("deep")
-    (top / "file").write_text("before")
+    (top / "directory/below/file").write_text("deep", "utf-8")
+    (top / "file").write_text("before", "utf-8")
     (top / "link").hardlink_to(top / "file")
     for path in (top, *top.rglob("*")):
         identity.own(path)
@@ -54,7 +53,7 @@ def test_a_directory_of_the_host_can_be_renamed_by_root_only(
             (tree / "directory").rename(tree / "renamed")
         except OSError as error:
             return errno.errorcode[error.errno or 0], ""
-        return "", (tree / "renamed/below/file").read_text()
+        return "", (tree / "renamed/below/file").read_text("utf-8")
 
     # In a user namespace overlayfs cannot mark where a renamed directory came from.
     assert box.run(rename) == (("", "deep") if identity.privileged else ("EXDEV", ""))
@@ -63,7 +62,7 @@ def test_a_directory_of_the_host_can_be_renamed_by_root_only(
 def test_a_directory_of_the_host_can_be_moved_by_copying(box: Sandbox, tree: Path) -> None:
     def move() -> tuple[str, list[str]]:
         shutil.move(tree / "directory", tree / "moved")
-        return (tree / "moved/below/file").read_text(), sorted(os.listdir(tree))
+        return (tree / "moved/below/file").read_text("utf-8"), sorted(os.listdir(tree))
 
     assert box.run(move) == ("deep", ["file", "link", "moved"])
 
@@ -73,8 +72,8 @@ def test_hard_links_stay_the_same_file_for_root_only(
 ) -> None:
     def change() -> tuple[bool, bool, str]:
         before = (tree / "file").samefile(tree / "link")
-        (tree / "file").write_text("after")
-        return before, (tree / "file").samefile(tree / "link"), (tree / "link").read_text()
+        (tree / "file").write_text("after", "utf-8")
+        return before, (tree / "file").samefile(tree / "link"), (tree / "link").read_text("utf-8")
 
     # In a user namespace overlayfs has no index of the links that it broke.
     kept = identity.privileged
@@ -83,7 +82,7 @@ def test_hard_links_stay_the_same_file_for_root_only(
 
 def test_a_hard_link_made_inside_is_the_same_file(box: Sandbox, tree: Path) -> None:
     def link() -> tuple[bool, int]:
-        (tree / "first").write_text("new")
+        (tree / "first").write_text("new", "utf-8")
         (tree / "second").hardlink_to(tree / "first")
         return (tree / "second").samefile(tree / "first"), (tree / "second").stat().st_nlink
 
@@ -94,7 +93,7 @@ def test_a_file_keeps_its_number_when_it_is_changed(box: Sandbox, tree: Path) ->
     def change() -> bool:
         path = tree / "directory/below/file"
         before = path.stat()
-        path.write_text("after")
+        path.write_text("after", "utf-8")
         after = path.stat()
         return (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino)
 
@@ -132,19 +131,19 @@ def test_scratch_directories_take_extended_attributes(box: Sandbox, place: str) 
 def test_what_is_removed_and_made_anew_is_new(box: Sandbox, tree: Path) -> None:
     def renew() -> tuple[str, list[str]]:
         (tree / "file").unlink()
-        (tree / "file").write_text("anew")
+        (tree / "file").write_text("anew", "utf-8")
         shutil.rmtree(tree / "directory")
         (tree / "directory").mkdir()
-        return (tree / "file").read_text(), os.listdir(tree / "directory")
+        return (tree / "file").read_text("utf-8"), os.listdir(tree / "directory")
 
     assert box.run(renew) == ("anew", [])
 
 
 def test_a_file_replaces_a_file_of_the_host_at_once(box: Sandbox, tree: Path) -> None:
     def replace() -> tuple[str, list[str]]:
-        (tree / "temporary").write_text("after")
+        (tree / "temporary").write_text("after", "utf-8")
         (tree / "temporary").replace(tree / "file")
-        return (tree / "file").read_text(), sorted(os.listdir(tree))
+        return (tree / "file").read_text("utf-8"), sorted(os.listdir(tree))
 
     assert box.run(replace) == ("after", ["directory", "file", "link"])
 
@@ -156,7 +155,7 @@ def test_an_unnamed_file_can_be_linked_into_the_tree(box: Sandbox, tree: Path) -
         # With a directory, os.link calls linkat(2), which can follow the link.
         os.link(f"/proc/self/fd/{fd}", tree / "named", src_dir_fd=fd, follow_symlinks=True)
         os.close(fd)
-        return (tree / "named").read_text()
+        return (tree / "named").read_text("utf-8")
 
     assert box.run(link) == "unnamed"
 
@@ -165,7 +164,7 @@ def test_a_shared_mapping_reaches_the_file(box: Sandbox, tree: Path) -> None:
     def use() -> tuple[str, bytes]:
         with (tree / "file").open("r+b") as file, mmap.mmap(file.fileno(), 6) as view:
             view[:3] = b"MAP"
-            through_view = (tree / "file").read_text()
+            through_view = (tree / "file").read_text("utf-8")
             os.pwrite(file.fileno(), b"PED", 3)
             return through_view, view[:]
 
@@ -259,7 +258,7 @@ def test_a_large_directory_lists_every_name_once(
         for name in names[::2]:
             (tree / "directory" / name).unlink()
         for name in names[:600:3]:
-            (tree / "directory" / name).write_text("again")
+            (tree / "directory" / name).write_text("again", "utf-8")
         return os.listdir(tree / "directory")
 
     listed = box.run(use)

@@ -18,6 +18,7 @@ from pytest_isolate.sandbox import interpreter
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import MinimalRoot
 from pytest_isolate.sandbox.spec import Network
+from pytest_isolate.sandbox.spec import Root
 from pytest_isolate.sandbox.spec import Spec
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def root(request: pytest.FixtureRequest, identity: Identity, outside: Path) -> P
     if not (top / "bin/sh").exists():
         (top / "bin/sh").symlink_to(Path(program).resolve())
     (top / "etc").mkdir()
-    (top / "etc/marker").write_text("foreign\n")
+    (top / "etc/marker").write_text("foreign\n", "utf-8")
     identity.own(top, *(path for path in top.rglob("*") if not path.is_symlink()))
     return top
 
@@ -58,7 +59,7 @@ def shell(command: str) -> str:
     if pid == 0:
         os.dup2(writer, 1)
         os.dup2(writer, 2)
-        os.execv("/bin/sh", ["sh", "-c", command])
+        os.execv("/bin/sh", ["sh", "-c", command])  # noqa: S606  # of the root
     os.waitpid(pid, 0)
     return os.read(reader, 9999).decode()
 
@@ -87,15 +88,15 @@ def test_a_directory_root_is_copy_on_write(sandbox: Maker, root: Path) -> None:
     def write() -> tuple[str, list[str]]:
         for path in ("/new", "/etc/new", "/tmp/new", "/bin/new"):
             Path(path).touch()
-        Path("/etc/marker").write_text("changed")
-        return Path("/etc/marker").read_text(), os.listdir("/")
+        Path("/etc/marker").write_text("changed", "utf-8")
+        return Path("/etc/marker").read_text("utf-8"), os.listdir("/")
 
     written, entries = box.run(write)
 
     assert written == "changed"
     assert {"bin", "dev", "etc", "new", "proc", "run", "sys", "tmp", "var"} <= set(entries)
     assert not {"home", "opt", "srv", "root"} & set(entries)
-    assert (root / "etc/marker").read_text() == "foreign\n"
+    assert (root / "etc/marker").read_text("utf-8") == "foreign\n"
     assert sorted(root.rglob("*")) == before
 
 
@@ -105,17 +106,19 @@ def test_a_project_in_a_directory_root_is_copy_on_write(
     project, library = outside / "project", outside / "library"
     for path in (project, library):
         path.mkdir()
-        (path / "module.py").write_text("source")
+        (path / "module.py").write_text("source", "utf-8")
         identity.own(path, path / "module.py")
     spec = Spec(root=DirectoryRoot(str(root)), project=(str(project),), imports=(str(library),))
 
     def use() -> tuple[str, bool, bool]:
-        (project / "module.py").write_text("changed")
-        text = (project / "module.py").read_text() + (library / "module.py").read_text()
+        (project / "module.py").write_text("changed", "utf-8")
+        text = (project / "module.py").read_text("utf-8") + (library / "module.py").read_text(
+            "utf-8"
+        )
         return text, refused(f"{project}/new"), refused(f"{library}/new")
 
     assert sandbox(spec).run(use) == ("changedsource", False, True)
-    assert (project / "module.py").read_text() == "source"
+    assert (project / "module.py").read_text("utf-8") == "source"
     assert os.listdir(project) == ["module.py"]
 
 
@@ -166,7 +169,7 @@ def test_without_the_hosts_libraries_it_would_not(root: Path, outside: Path) -> 
 
 def import_inside(root: Path, outside: Path, how: str) -> dict[str, Any]:
     program = Path(__file__).with_name("import_inside.py")
-    command = [sys.executable, program, root, outside, how]
+    command = [sys.executable, str(program), str(root), str(outside), how]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -187,8 +190,8 @@ def test_a_minimal_root_has_little_and_nothing_of_it_can_be_changed(
     def look() -> tuple[list[str], list[str], list[bool], str, str]:
         read_only = ("/usr/lib/new", f"{project}/new")
         kept = [refused(path) for path in read_only if os.path.isdir(os.path.dirname(path))]
-        name = Path("/etc/hostname").read_text()
-        passwd = Path("/etc/passwd").read_text()
+        name = Path("/etc/hostname").read_text("utf-8")
+        passwd = Path("/etc/passwd").read_text("utf-8")
         return os.listdir("/"), os.listdir("/etc"), kept, name, passwd
 
     entries, etc, kept, name, passwd = box.run(look)
@@ -246,7 +249,8 @@ def test_a_writable_path_is_written_through_from_every_root(
     snapshots.mkdir()
     identity.own(snapshots)
 
-    for number, kind in enumerate((MinimalRoot(), DirectoryRoot(str(root)))):
+    kinds: list[Root] = [MinimalRoot(), DirectoryRoot(str(root))]
+    for number, kind in enumerate(kinds):
         box = sandbox(Spec(root=kind, writable=(str(snapshots),)))
         box.run((snapshots / str(number)).write_text, "kept")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,9 @@ from pytest_isolate.sandbox.mountplan import Bind
 from pytest_isolate.sandbox.mountplan import Directory
 from pytest_isolate.sandbox.mountplan import File
 from pytest_isolate.sandbox.mountplan import Symlink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture
@@ -43,11 +46,11 @@ def test_missing_directories_are_made_down_to_the_place(root: NewRoot, top: Path
 
 
 def test_what_is_there_is_kept(root: NewRoot, top: Path) -> None:
-    (top / "file").write_text("kept")
+    (top / "file").write_text("kept", "utf-8")
 
     root.make("/file", directory=False)
 
-    assert (top / "file").read_text() == "kept"
+    assert (top / "file").read_text("utf-8") == "kept"
 
 
 @pytest.mark.parametrize("to", ["{outside}", "../outside", "../../../../../..{outside}"])
@@ -159,7 +162,7 @@ def test_directories_links_and_files_are_made_whatever_the_umask(top: Path) -> N
         "deep/er": 0o755,
     }
     assert (top / "link").readlink() == Path("open")
-    assert (top / "etc/hosts").read_text() == "127.0.0.1 localhost\n"
+    assert (top / "etc/hosts").read_text("utf-8") == "127.0.0.1 localhost\n"
 
 
 def test_an_error_says_what_was_being_done_and_why(top: Path) -> None:

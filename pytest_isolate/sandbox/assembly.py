@@ -1,0 +1,160 @@
+"""A sandbox built from outside, by the machine's root: no process of it does any work.
+
+The keeper walks through the namespaces itself: it lays the root out in a mount namespace of its
+own, clones init into all the others at once, mounts there what takes the sandbox's processes,
+network and IPC to mount, and goes home. Init then copies the finished mount namespace into its
+user namespace, which locks all of it. A warm process does everything: forks that build cost more
+in page faults than in work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import json
+import os
+import signal
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import final
+
+from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox import init
+from pytest_isolate.sandbox import namespaces
+from pytest_isolate.sandbox import network
+from pytest_isolate.sandbox import staging
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.errors import step
+from pytest_isolate.sandbox.spec import Network
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pytest_isolate.sandbox.order import Order
+
+_VISITED: Final = {
+    "mnt": _libc.CLONE_NEWNS,
+    "pid": _libc.CLONE_NEWPID,
+    "uts": _libc.CLONE_NEWUTS,
+    "ipc": _libc.CLONE_NEWIPC,
+    "net": _libc.CLONE_NEWNET,
+}
+
+
+@final
+class Home:
+    """The namespaces that this process belongs to; at the end of a `with` it is back in them.
+
+    Nothing may be imported on the way: the root file system may be another one.
+    """
+
+    def __init__(self, *, knows_pidns: bool | None = None) -> None:
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        self._fds = {os.open(f"/proc/self/ns/{n}", flags): flag for n, flag in _VISITED.items()}
+        #: Whether a proc of another PID namespace can be mounted from outside, `None` to try.
+        self.knows_pidns: Final = self._try_pidns() if knows_pidns is None else knows_pidns
+
+    def _try_pidns(self) -> bool:
+        """Mount a proc over our own, in a mount namespace that is left at once (Linux 6.18)."""
+        with self:
+            _libc.unshare(_libc.CLONE_NEWNS)
+            _libc.mount(None, "/", None, _libc.MS_REC | _libc.MS_PRIVATE)
+            try:
+                _libc.mount("proc", "/proc", "proc", 0, "pidns=/proc/self/ns/pid")
+            except OSError:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Give back the descriptors."""
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+    def __enter__(self) -> None:
+        """Leave."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Come back; a process that cannot is of no use any more."""
+        for fd, flag in self._fds.items():
+            _libc.setns(fd, flag)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A sandbox that has everything, once init has copied the mounts."""
+
+    init: int  #: pid
+    pidfd: int
+    notes: tuple[str, ...]
+
+
+def assemble(order: Order, home: Home, report: int, life: int) -> Assembled:
+    """Build the sandbox of *order*; its init is told to go on by one byte to the other *life*.
+
+    Raises `SandboxError`.
+    """
+    pid = pidfd = -1
+    try:
+        with home:
+            with step("make mount namespace"):
+                _libc.unshare(_libc.CLONE_NEWNS)
+            notes = staging.lay_out(order, userns=False)
+            with step("make namespaces"):
+                pid = _libc.clone(namespaces.flags(order.spec) & ~_libc.CLONE_NEWNS)
+            if pid == 0:
+                init.be_assembled(report, life)
+            pidfd = os.pidfd_open(pid)
+            namespaces.write_maps(order.maps, pid)
+            notes += _furnish(order, home, pid, pidfd)
+    except (OSError, SandboxError) as error:
+        if pid > 0:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        if pidfd >= 0:
+            os.close(pidfd)
+        if isinstance(error, SandboxError):
+            raise
+        raise SandboxError.from_os_error(error) from None
+    return Assembled(pid, pidfd, notes)
+
+
+def _furnish(order: Order, home: Home, pid: int, pidfd: int) -> tuple[str, ...]:
+    """Go where init is, and finish there what it takes its namespaces for."""
+    visited = namespaces.flags(order.spec) & ~(_libc.CLONE_NEWUSER | _libc.CLONE_NEWNS)
+    with step("enter namespaces"):
+        _libc.setns(pidfd, visited)
+    _libc.sethostname(order.spec.hostname)
+    if order.spec.network is Network.LOOPBACK:
+        network.loopback_up()
+    if home.knows_pidns:
+        return staging.enter_root(order, userns=False, pids_of=pid)
+    return _enter_by_child(order)
+
+
+def _enter_by_child(order: Order) -> tuple[str, ...]:
+    """Have the root entered by a child, which is in the PID namespace that its proc will show.
+
+    pivot_root(2) takes along every process whose root was the old one, the caller too.
+    """
+    answer, answer_end = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        word: dict[str, object] = {"error": {}}
+        try:
+            word = {"notes": staging.enter_root(order, userns=False)}
+        except OSError as error:
+            word = {"error": SandboxError.from_os_error(error).to_json()}
+        except SandboxError as error:
+            word = {"error": error.to_json()}
+        finally:
+            os.write(answer_end, json.dumps(word).encode())
+            os._exit(0)
+    os.close(answer_end)
+    with os.fdopen(answer, "rb") as words:
+        word = json.loads(words.read())
+    os.waitpid(pid, 0)
+    if "error" in word:
+        raise SandboxError.from_json(word["error"])
+    return tuple(word["notes"])

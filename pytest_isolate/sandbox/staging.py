@@ -1,0 +1,43 @@
+"""The steps that put a root together and enter it, the same whoever takes them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox import mounts
+
+if TYPE_CHECKING:
+    from pytest_isolate.sandbox.order import Order
+
+
+def lay_out(order: Order, *, userns: bool) -> tuple[str, ...]:
+    """Mount what of the plan needs no namespace but the mounts' own; return notes.
+
+    *userns* says that this is done in a user namespace, and not as the machine's root.
+    """
+    _libc.mount(None, "/", None, _libc.MS_REC | _libc.MS_PRIVATE)
+    size = f",size={order.staging_size}" if order.staging_size else ""
+    _libc.mount("isolate", order.staging, "tmpfs", _libc.MS_NODEV, f"mode=0755{size}")
+    os.mkdir(order.newroot, 0o755)
+    os.mkdir(order.layers, 0o700)
+    return mounts.execute(order.plan.outer, order.newroot, order.layers, userns=userns)
+
+
+def enter_root(order: Order, *, userns: bool, pids_of: int | None = None) -> tuple[str, ...]:
+    """Mount the rest, and make the new root this mount namespace's; the old one is gone.
+
+    *pids_of* is a process in whose PID namespace the sandbox is, if it is not the caller's.
+    """
+    # Mounts that came from a more privileged namespace are locked, and a locked mount cannot
+    # become the root; the top of a fresh recursive bind is not locked.
+    _libc.mount(order.newroot, order.newroot, None, _libc.MS_BIND | _libc.MS_REC)
+    notes = mounts.execute(
+        order.plan.inner, order.newroot, order.layers, userns=userns, pids_of=pids_of
+    )
+    os.chdir(order.newroot)
+    _libc.pivot_root(".", ".")
+    _libc.umount2(".", _libc.MNT_DETACH)
+    os.chdir("/")
+    return notes

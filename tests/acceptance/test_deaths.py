@@ -1,0 +1,272 @@
+"""A test that dies is an ordinary failed test, of the phase that ran, and says why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Run
+    from tests.acceptance.conftest import Suite
+
+CONFTEST: Final = """
+    import os, pytest
+
+    def pytest_isolate_finished(item, outcome, usage):
+        with open(os.path.join(os.path.dirname(__file__), "finished"), "a") as file:
+            print(item.name, outcome, usage.wall_seconds > 0, file=file)
+"""
+TESTS: Final = """
+    import logging, os, pytest, signal, stat, subprocess, sys, time, unittest
+
+    hungry = pytest.mark.isolated(memory="60M")
+    slow = pytest.mark.isolated(timeout=0.4)
+
+    def eat():
+        hoard = []
+        while True: hoard.append(bytearray(5_000_000))
+    def pipe():
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2 and os.path.exists("/proc/self/fd/" + name):
+                if stat.S_ISFIFO(os.stat("/proc/self/fd/" + name).st_mode):
+                    flags = open("/proc/self/fdinfo/" + name).read().split()[3]
+                    if int(flags, 8) & os.O_ACCMODE == os.O_WRONLY: yield int(name)
+    def say(data):
+        for fd in pipe(): os.write(fd, data)
+
+    @hungry
+    def test_oom(): print("said"); eat()
+    @pytest.fixture
+    def eats(): eat()
+    @hungry
+    def test_oom_in_setup(eats): pass
+    @pytest.fixture
+    def eats_later(): yield; eat()
+    @hungry
+    def test_oom_in_teardown(eats_later): print("said")
+    @hungry
+    def test_oom_of_a_child():
+        assert subprocess.run([sys.executable, "-c", "bytearray(200_000_000)"]).returncode == -9
+    def test_sigkill(): os.kill(os.getpid(), signal.SIGKILL)
+
+    @slow
+    def test_timeout(): print("waiting"); signal.pause()
+    @slow
+    def test_timeout_deaf_to_signals():
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); time.sleep(60)
+    @pytest.fixture
+    def sleeps_later(): yield; time.sleep(60)
+    @slow
+    def test_timeout_in_teardown(sleeps_later): assert 0
+
+    @pytest.fixture
+    def talks(): print("setup out"); yield
+    def test_abort(talks):
+        print("out"); os.write(1, b"raw \\xff\\n"); print("err", file=sys.stderr)
+        logging.warning("logged"); os.abort()
+    def test_sigterm(): os.kill(os.getpid(), signal.SIGTERM)
+    def test_exit_0(): os._exit(0)
+    def test_exit_4(): os._exit(4)
+    def test_exec(): os.execv("/bin/true", ["true"])
+    def test_garbage(): say(b"garbage")
+    def test_forged_goodbye():
+        body = b'["Bye",{}]'
+        say(b"\\x01" + len(body).to_bytes(4, "big") + body); os._exit(0)
+    def test_pipe_closed():
+        for fd in pipe(): os.close(fd)
+
+    @pytest.mark.xfail(reason="known to die")
+    def test_xfail(): os.abort()
+    @pytest.mark.xfail(strict=True)
+    def test_xfail_strict(): os.abort()
+    @pytest.mark.xfail(raises=ValueError)
+    def test_xfail_of_another_kind(): os.abort()
+    @pytest.mark.xfail(False, reason="not here")
+    def test_xfail_elsewhere(): os.abort()
+
+    class TestClass:
+        def test_method(self): os.abort()
+    class Case(unittest.TestCase):
+        def test_case(self): os.abort()
+
+    def test_leftover():
+        subprocess.Popen(["sh", "-c", "while :; do echo leftover; done"])
+    def test_after_leftover(): time.sleep(0.1); print("mine"); assert 0
+    def test_fork_that_comes_back():
+        if os.fork() == 0: return
+        os.wait()
+    def test_fork_that_raises():
+        if os.fork() == 0: raise ValueError
+        os.wait(); print("mine"); assert 0
+"""
+#: Each death: the reports' outcomes, the line, and the property `isolate.outcome`.
+OOM: Final = "OOM killed: exceeded its memory cap of 60.0 MiB (peak 60.0 MiB)"
+TIMEOUT: Final = "Timed out: exceeded its limit of 0.4 s"
+ABORTED: Final = "Crashed: killed by SIGABRT"
+IN_SETUP: Final = {"setup": "failed", "teardown": "passed"}
+IN_CALL: Final = {"setup": "passed", "call": "failed", "teardown": "passed"}
+IN_TEARDOWN: Final = {"setup": "passed", "call": "passed", "teardown": "failed"}
+DEATHS: Final = {
+    "test_oom": (IN_CALL, OOM, "oom"),
+    "test_oom_in_setup": (IN_SETUP, OOM, "oom"),
+    "test_oom_in_teardown": (IN_TEARDOWN, OOM, "oom"),
+    "test_oom_of_a_child": (IN_TEARDOWN, OOM, "oom"),
+    "test_sigkill": (IN_CALL, "Crashed: killed by SIGKILL", "signal SIGKILL"),
+    "test_timeout": (IN_CALL, TIMEOUT, "timeout"),
+    "test_timeout_deaf_to_signals": (IN_CALL, TIMEOUT, "timeout"),
+    "test_timeout_in_teardown": (IN_TEARDOWN | {"call": "failed"}, TIMEOUT, "timeout"),
+    "test_abort": (IN_CALL, ABORTED, "signal SIGABRT"),
+    "test_sigterm": (IN_CALL, "Crashed: killed by SIGTERM", "signal SIGTERM"),
+    "test_exit_0": (IN_CALL, "Exited: left with status 0 before its report", "exit 0"),
+    "test_exit_4": (IN_CALL, "Exited: left with status 4 before its report", "exit 4"),
+    "test_exec": (IN_CALL, "Exited: left with status 0 before its report", "exit 0"),
+    "test_garbage": (IN_CALL, "Isolation failed: read what the test process sent", "isolation"),
+    "test_forged_goodbye": (
+        IN_CALL,
+        "Isolation failed: read what the test process sent: it left without a report",
+        "isolation",
+    ),
+    "test_pipe_closed": (IN_CALL, "Exited: left with status 3 before its report", "exit 3"),
+    "test_xfail": (IN_CALL | {"call": "skipped"}, ABORTED, "signal SIGABRT"),
+    "test_xfail_strict": (IN_CALL | {"call": "skipped"}, ABORTED, "signal SIGABRT"),
+    "test_xfail_of_another_kind": (IN_CALL, ABORTED, "signal SIGABRT"),
+    "test_xfail_elsewhere": (IN_CALL, ABORTED, "signal SIGABRT"),
+    "test_method": (IN_CALL, ABORTED, "signal SIGABRT"),
+    "test_case": (IN_CALL, ABORTED, "signal SIGABRT"),
+}
+
+
+@pytest.fixture(scope="module")
+def run(module_suite: Suite) -> Run:
+    """Return a run of all deaths."""
+    module_suite.write({"deaths": TESTS, "conftest.py": CONFTEST})
+    return module_suite.run("--isolate", "-ra")
+
+
+@pytest.mark.parametrize("name", DEATHS)
+def test_death_is_the_failure_of_the_phase_that_ran(name: str, run: Run) -> None:
+    outcomes, line, word = DEATHS[name]
+
+    reports = run.reports(name)
+    assert {when: report["outcome"] for when, report in reports.items()} == outcomes
+    texts = [report["text"] for report in reports.values() if report["text"]]
+    assert texts[-1].startswith(line)
+    assert run.properties[reports["setup"]["nodeid"]]["isolate.outcome"] == word
+
+
+def test_every_death_has_its_line_in_junitxml(run: Run) -> None:
+    text = "\n".join(run.junit)
+
+    for _, line, _ in DEATHS.values():
+        assert line in text
+
+
+def test_what_a_test_had_printed_and_logged_is_in_its_report(run: Run) -> None:
+    sections = dict(run.reports("test_abort")["call"]["sections"])
+
+    assert sections["Captured stdout setup"] == "setup out\n"
+    assert sections["Captured stdout call"] == "out\nraw \\xff\n"
+    assert sections["Captured stderr call"] == "err\n"
+    assert "logged" in sections["Captured log call"]
+
+
+def test_crash_shows_the_stack_of_the_test_and_nothing_of_ours(run: Run) -> None:
+    stacks = dict(run.reports("test_abort")["call"]["sections"])["Stacks of all threads"]
+
+    assert "in test_abort" in stacks
+    assert "pytest_isolate" not in stacks
+    assert "Fatal Python error" not in run.stderr
+
+
+def test_figures_are_in_a_dead_tests_report(run: Run) -> None:
+    figures = dict(run.reports("test_oom")["call"]["sections"])["Figures"]
+
+    assert "memory peak: 60.0 MiB of 60.0 MiB" in figures
+
+
+def test_xfail_expects_only_the_deaths_that_it_names(run: Run) -> None:
+    expected = {
+        name: run.reports(name)["call"]["wasxfail"] for name in DEATHS if name.startswith("test_x")
+    }
+
+    assert expected == {
+        "test_xfail": "known to die",
+        "test_xfail_strict": "",
+        "test_xfail_of_another_kind": None,
+        "test_xfail_elsewhere": None,
+    }
+
+
+def test_leftover_process_neither_delays_nor_speaks_in_the_next_test(run: Run) -> None:
+    assert run.outcomes("test_leftover") == IN_CALL | {"call": "passed"}
+    assert run.reports("test_after_leftover")["call"]["sections"] == [
+        ["Captured stdout call", "mine\n"]
+    ]
+
+
+def test_fork_of_a_test_that_comes_back_is_not_heard(run: Run) -> None:
+    assert run.outcomes("test_fork_that_comes_back") == IN_CALL | {"call": "passed"}
+    failed = run.reports("test_fork_that_raises")["call"]
+    assert "assert 0" in failed["text"]
+    assert failed["sections"] == [["Captured stdout call", "mine\n"]]
+
+
+def test_hook_hears_of_every_end(run: Run, module_suite: Suite) -> None:
+    lines = (module_suite.directory / "finished").read_text("utf-8").splitlines()
+
+    ends = dict(line.split(" ", 1) for line in lines)
+    assert len(ends) == len(run.properties)
+    assert ends["test_oom"] == "OutOfMemory(cap=62914560, peak=62914560, outer=False) True"
+    assert ends["test_abort"] == "Signaled(number=6) True"
+    assert ends["test_after_leftover"] == "Exited(status=0) True"
+
+
+def test_first_death_ends_a_run_with_exitfirst(suite: Suite) -> None:
+    suite.write({"two": "import os\ndef test_a(): os.abort()\ndef test_b(): pass\n"})
+
+    run = suite.run("--isolate", "-x")
+
+    assert run.status == pytest.ExitCode.TESTS_FAILED
+    assert run.outcomes("test_b") == {}
+    assert "stopping after 1 failures" in run.output
+
+
+def test_death_is_among_the_last_failed(suite: Suite) -> None:
+    suite.write({"two": "import os\ndef test_a(): os.abort()\ndef test_b(): pass\n"})
+    suite.run("--isolate", "-p", "cacheprovider")
+
+    run = suite.run("--isolate", "-p", "cacheprovider", "--lf")
+
+    assert run.outcomes("test_a") == IN_CALL
+    assert run.outcomes("test_b") == {}
+
+
+@pytest.mark.parametrize("capture", ["sys", "tee-sys"])
+def test_output_captured_in_memory_survives_a_death(capture: str, suite: Suite) -> None:
+    suite.write({"one": "import os\ndef test_a(): print('last words'); os.abort()\n"})
+
+    run = suite.run("--isolate", f"--capture={capture}")
+
+    assert ["Captured stdout call", "last words\n"] in run.reports("test_a")["call"]["sections"]
+
+
+def test_exception_in_a_plugins_hook_is_a_failure_with_its_traceback(suite: Suite) -> None:
+    suite.write({
+        "one": "def test_a(): pass\ndef test_b(): pass\n",
+        "conftest.py": """
+            import os
+            MAIN = os.getpid()
+            def pytest_runtest_makereport(item, call):
+                if os.getpid() != MAIN and item.name == "test_a" and call.when == "call":
+                    raise ValueError("in a hook")
+        """,
+    })
+
+    run = suite.run("--isolate")
+
+    report = run.reports("test_a")["call"]
+    assert report["text"] == "Isolation failed: run pytest's hooks: ValueError: in a hook"
+    assert "pytest_runtest_makereport" in dict(report["sections"])["Internal error"]
+    assert run.outcomes("test_b") == IN_CALL | {"call": "passed"}

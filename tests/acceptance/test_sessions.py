@@ -1,0 +1,364 @@
+"""Isolated tests among others, in one session: fixtures, order, options, and its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Suite
+
+#: Fixtures of every scope that tell where and when they live.
+CONFTEST: Final = """
+    import os, pytest
+
+    MAIN = os.getpid()
+    PLACE = os.path.join(os.path.dirname(__file__), "told")
+
+    def tell(*words):
+        with open(os.path.join(PLACE, "log"), "a") as file:
+            print("main" if os.getpid() == MAIN else "child", *words, file=file)
+
+    def living(scope, *needs):
+        def fixture(request):
+            for need in needs: request.getfixturevalue(need)
+            tell(scope, "up")
+            print(scope, "up")
+            yield scope
+            tell(scope, "down")
+            print(scope, "down")
+        return pytest.fixture(fixture, scope=scope, name=scope[0])
+
+    session = living("session")
+    module = living("module", "s")
+    function = living("function", "m")
+
+    @pytest.fixture(scope="session", params=["A", "B"])
+    def letter(request): tell("up", request.param); yield request.param; tell("down", request.param)
+    @pytest.fixture(scope="session")
+    def doubled(letter): yield letter * 2; tell("down doubled", letter)
+"""
+
+
+def log(suite: Suite, *arguments: str) -> list[str]:
+    """Run *suite* and return what its fixtures told."""
+    place = suite.directory / "told"
+    place.mkdir()
+    run = suite.run(f"--isolate-writable={place}", *arguments)
+    assert run.status == pytest.ExitCode.OK, run.output
+    return (place / "log").read_text("utf-8").splitlines()
+
+
+def test_fixture_alive_in_the_parent_is_inherited_and_finalised_there_once(suite: Suite) -> None:
+    suite.write({
+        "conftest.py": CONFTEST,
+        "mixed": """
+            import pytest
+            def test_first(f): pass
+            @pytest.mark.isolated
+            def test_isolated(f): assert f == "function"
+            def test_last(f): pass
+        """,
+    })
+
+    assert log(suite) == [
+        "main session up",
+        "main module up",
+        "main function up",
+        "main function down",
+        "child function up",
+        "child function down",
+        "main function up",
+        "main function down",
+        "main module down",
+        "main session down",
+    ]
+
+
+def test_fixture_made_in_a_sandbox_lives_there(suite: Suite) -> None:
+    suite.write({
+        "conftest.py": CONFTEST,
+        "isolated_first": """
+            import pytest
+            @pytest.mark.isolated
+            def test_isolated(m): pass
+            def test_other(m): pass
+        """,
+    })
+
+    assert log(suite) == [
+        "child session up",
+        "child module up",
+        "child module down",
+        "child session down",
+        "main session up",
+        "main module up",
+        "main module down",
+        "main session down",
+    ]
+
+
+def test_parent_tears_down_what_the_next_test_does_not_need(suite: Suite) -> None:
+    suite.write({
+        "conftest.py": CONFTEST,
+        "a": """
+            import pytest
+            def test_first(m): pass
+            @pytest.mark.isolated
+            def test_last_of_its_module(): pass
+        """,
+        "b": "def test_next(s): pass\n",
+    })
+
+    lines = log(suite, "--durations=0")
+
+    assert lines == [
+        "main session up",
+        "main module up",
+        "main module down",
+        "main session down",
+    ]
+
+
+def test_all_isolated_tests_make_their_own_fixtures(suite: Suite) -> None:
+    suite.write({"conftest.py": CONFTEST, "two": "def test_a(s): pass\ndef test_b(s): pass\n"})
+
+    assert log(suite, "--isolate") == ["child session up", "child session down"] * 2
+
+
+def test_fixture_of_another_parameter_is_made_anew_with_all_that_needs_it(suite: Suite) -> None:
+    suite.write({
+        "conftest.py": CONFTEST,
+        "parameters": """
+            import pytest
+            @pytest.mark.parametrize("letter", ["A"], indirect=True)
+            def test_first(letter, doubled): assert doubled == "AA"
+            @pytest.mark.isolated
+            @pytest.mark.parametrize("letter", ["B"], indirect=True)
+            def test_isolated(letter, doubled): assert doubled == "BB"
+            @pytest.mark.parametrize("letter", ["A"], indirect=True)
+            def test_last(letter, doubled): assert doubled == "AA"
+        """,
+    })
+
+    lines = log(suite, "-p", "no:randomly")
+
+    assert [line for line in lines if line.startswith("child")] == [
+        "child up B",
+        "child down doubled B",
+        "child down B",
+    ]
+    assert sum(line == "main down A" for line in lines) == sum(
+        line == "main up A" for line in lines
+    )
+
+
+def test_error_of_the_parents_teardown_is_the_isolated_tests_teardown_error(suite: Suite) -> None:
+    suite.write({
+        "teardown": """
+            import logging, pytest
+            @pytest.fixture(scope="module")
+            def breaks():
+                yield
+                print("printed"); logging.warning("logged"); raise ValueError("broke")
+            def test_first(breaks): pass
+            @pytest.mark.isolated
+            def test_isolated(breaks): print("in the test")
+        """,
+    })
+
+    run = suite.run()
+
+    assert run.outcomes("test_isolated") == {
+        "setup": "passed",
+        "call": "passed",
+        "teardown": "failed",
+    }
+    report = run.reports("test_isolated")["teardown"]
+    assert "ValueError: broke" in report["text"]
+    sections = dict(report["sections"])
+    assert sections["Captured stdout call"] == "in the test\n"
+    assert sections["Captured stdout teardown"] == "printed\n"
+    assert "logged" in sections["Captured log teardown"]
+
+
+STOPS: Final = {
+    "exit": "import pytest\ndef test_a(): pytest.exit('enough', returncode=77)\n",
+    "exit_in_setup": """
+        import pytest
+        @pytest.fixture
+        def leaving(): pytest.exit("in setup")
+        def test_a(leaving): pass
+    """,
+    "exit_in_teardown": """
+        import pytest
+        @pytest.fixture
+        def leaving(): yield; pytest.exit("in teardown")
+        def test_a(leaving): pass
+    """,
+    "interrupt": "import warnings\ndef test_a():\n    warnings.warn('x')\n    raise KeyboardInterrupt\n",
+    "shouldstop": "def test_a(request): request.session.shouldstop = 'had it'\n",
+    "shouldfail": "def test_a(request): request.session.shouldfail = 'had it'\n",
+    "system_exit": "def test_a(): raise SystemExit(9)\n",
+}
+
+
+@pytest.mark.parametrize("name", STOPS)
+def test_end_of_the_session_is_the_same(name: str, suite: Suite) -> None:
+    suite.write({"a": STOPS[name], "b": "def test_b(): pass\n"})
+
+    plain, isolated = suite.twice("-v")
+
+    assert isolated == plain
+
+
+OPTIONS: Final = {
+    "few": "-q",
+    "verbose": "-vv",
+    "exitfirst": "-x",
+    "maxfail": "--maxfail=2",
+    "keyword": "-k two or three",
+    "nocapture": "-s -v",
+    "capture_sys": "--capture=sys",
+    "tee": "--capture=tee-sys",
+    "no_capture_plugin": "-p no:capture",
+    "live_log": "-o log_cli=true",
+    "live_log_level": "--log-cli-level=INFO -v",
+    "log_file": "--log-file=told.log --log-file-level=INFO",
+    "no_logging_plugin": "-p no:logging",
+    "errors": "-W error",
+    "no_warnings_plugin": "-p no:warnings",
+    "setup_show": "--setup-show",
+    "setup_only": "--setup-only",
+    "short": "--tb=short -l",
+    "native": "--tb=native",
+    "full": "--full-trace",
+    "all": "-rA",
+    "colour": "--color=yes -v",
+    "runxfail": "--runxfail",
+    "xunit1": "-o junit_family=xunit1 -o junit_logging=all",
+    "no_terminal": "-p no:terminal",
+    "collect": "--collect-only",
+    "failed_first": "-p cacheprovider --ff --cache-clear",
+    "stepwise": "-p cacheprovider --sw",
+}
+VARIED: Final = """
+    import logging, pytest, sys, warnings
+
+    @pytest.fixture
+    def talks():
+        print("setup out"); logging.warning("setup log")
+        yield
+        print("teardown out"); logging.warning("teardown log")
+    def test_one(talks):
+        print("out"); print("err", file=sys.stderr); logging.error("log"); warnings.warn("w")
+    def test_two(talks): print("two"); assert [1] == [2]
+    @pytest.mark.skip
+    def test_three(): pass
+    @pytest.mark.xfail
+    def test_four(): assert 0
+    def test_five(): assert 0
+    class TestSix:
+        @pytest.mark.parametrize("x", [1, 2])
+        def test_it(self, x, capsys): print(x); assert capsys.readouterr().out == "1\\n"
+    def test_seven(): pass
+"""
+SUBTESTS: Final = """
+    def test_subtests(subtests):
+        for i in range(3):
+            with subtests.test(i=i): assert i == 1
+"""
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_run_is_the_same_with(name: str, suite: Suite) -> None:
+    suite.write({"varied": VARIED, "last": "def test_last(): pass\n"})
+    if pytest.version_tuple >= (9,):
+        suite.write({"middle": SUBTESTS})
+
+    options = OPTIONS[name].replace(" or ", "_or_").split()
+    plain, isolated = suite.twice(*(option.replace("_or_", " or ") for option in options))
+
+    assert isolated == plain
+    assert ("Isolation failed" in isolated.output, isolated.stderr) == (False, plain.stderr)
+
+
+def test_log_file_has_the_same_lines(suite: Suite) -> None:
+    suite.write({"varied": VARIED})
+    path = suite.directory / "told.log"
+
+    texts = []
+    for arguments in ([], ["--isolate"]):
+        suite.run(*arguments, "--log-file=told.log", "--log-file-format=%(message)s")
+        texts.append(path.read_text("utf-8"))
+
+    assert texts[0].splitlines()[:3] == ["setup log", "log", "teardown log"]
+    assert texts[1] == texts[0]
+
+
+@pytest.mark.parametrize(("recourse", "outcome"), [("fail", "failed"), ("skip", "skipped")])
+def test_sandbox_that_cannot_be_had_fails_or_skips_the_test(
+    recourse: str, outcome: str, suite: Suite
+) -> None:
+    suite.write({
+        "one": """
+            import pytest
+            @pytest.mark.xfail
+            def test_a(): pass
+            def test_b(): pass
+        """
+    })
+
+    run = suite.run(
+        "--isolate", "--isolate-writable=/no/such/place", f"--isolate-unavailable={recourse}"
+    )
+
+    for name in ("test_a", "test_b"):
+        assert run.outcomes(name) == {"setup": outcome, "teardown": "passed"}
+        report = run.reports(name)["setup"]
+        assert "Isolation failed: keep /no/such/place writable: no such file" in report["text"]
+        assert run.properties[report["nodeid"]]["isolate.outcome"] == "isolation"
+
+
+def test_no_isolate_runs_marked_tests_in_the_parent(suite: Suite) -> None:
+    suite.write({
+        "one": """
+            import os, pytest
+            MAIN = os.getpid()
+            @pytest.mark.isolated
+            def test_a(): assert os.getpid() == MAIN
+        """
+    })
+
+    assert suite.run("--no-isolate").status == pytest.ExitCode.OK
+    assert suite.run().status == pytest.ExitCode.TESTS_FAILED
+
+
+def test_thread_that_a_fork_leaves_behind_is_warned_of_once(suite: Suite) -> None:
+    suite.write({
+        "threads": """
+            import pytest, threading
+            @pytest.fixture(scope="module")
+            def server():
+                event = threading.Event()
+                thread = threading.Thread(target=event.wait, name="server")
+                thread.start()
+                yield
+                event.set(); thread.join()
+            def test_first(server): pass
+            @pytest.mark.isolated
+            def test_second(server): pass
+            @pytest.mark.isolated
+            def test_third(server): pass
+        """
+    })
+
+    run = suite.run()
+
+    warned = [event for event in run.events if event["hook"] == "warning"]
+    assert [(event["category"], event["nodeid"]) for event in warned] == [
+        ("PytestIsolateWarning", "test_threads.py::test_second")
+    ]
+    assert "server" in warned[0]["text"]
