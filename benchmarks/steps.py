@@ -10,9 +10,11 @@ from stopwatch import time_calls
 from pytest_isolate.sandbox import _libc  # noqa: PLC2701  # this project's own
 from pytest_isolate.sandbox import entry
 from pytest_isolate.sandbox import init
-from pytest_isolate.sandbox import mounts
+from pytest_isolate.sandbox import keeper
+from pytest_isolate.sandbox import namespaces
 from pytest_isolate.sandbox import network
 from pytest_isolate.sandbox import privileges
+from pytest_isolate.sandbox import staging
 from pytest_isolate.sandbox import supervisor
 from pytest_isolate.sandbox.cgroups import Cgroups
 from pytest_isolate.sandbox.keeper import Keeper
@@ -47,20 +49,22 @@ class Tracks:
         self.wait = time_calls(supervisor._Process, "wait")  # noqa: SLF001  # this project's own
         self.evidence = time_calls(Lease, "evidence")
         self.retire = time_calls(Lease, "retire")
-        # Keeper.
+        # Keeper. What it does as the machine's root, its builder and init do elsewhere.
         self.prepare = time_calls(Keeper, "_prepare")
         self.create = time_calls(Cgroups, "create")
+        self.assemble = time_calls(keeper, "assemble")
+        self.lay_out = time_calls(staging, "lay_out")
+        self.clone = time_calls(_libc, "clone")
+        self.maps = time_calls(namespaces, "write_maps")
+        self.loopback = time_calls(network, "loopback_up")
+        self.enter_root = time_calls(staging, "enter_root")
         self.hand_over = time_calls(Keeper, "_hand_over")
         self.dismiss = time_calls(Keeper, "_retire")
         self.bury = time_calls(Keeper, "_bury")
         self.forget = time_calls(Keeper, "_forget")
-        # Builder and init.
+        # Init.
         self.close = time_calls(init, "_keep_only")
-        self.lay_out = time_calls(init, "_lay_out")
-        self.unshare = time_calls(_libc, "unshare", lambda flags: bool(flags & pid))
-        self.enter_root = time_calls(init, "_enter_root")
-        self.inner = time_calls(mounts, "execute", lambda *_, userns: userns)
-        self.loopback = time_calls(network, "loopback_up")
+        self.say = time_calls(init, "_say")
 
     def clear(self) -> None:
         """Forget what was noted."""
@@ -95,18 +99,15 @@ class Tracks:
         yield "  order to the keeper's hands", _between(self.order.starts, self.prepare.starts)
         yield "  prepare", _lengths(self.prepare)
         yield "    make cgroups", _lengths(self.create)
-        yield (
-            "  prepared to the builder's first step",
-            _between(self.prepare.ends, self.close.starts),
-        )
-        yield "  builder: close descriptors", _lengths(self.close)
-        yield "  builder: mounts as root", _lengths(self.lay_out)
-        yield "  builder: unshare", _lengths(self.unshare)
-        yield "  id maps, fork of init", _between(self.unshare.ends, self.enter_root.starts)
-        yield "  init: enter root", _lengths(self.enter_root)
-        yield "    mounts inside", _lengths(self.inner)
-        yield "  init: loopback up", _lengths(self.loopback)
-        yield "  hand over", _lengths(self.hand_over)
+        yield "    assemble", _lengths(self.assemble)
+        yield "      lay the root out", _lengths(self.lay_out)
+        yield "      clone init", _lengths(self.clone)
+        yield "      id maps", _lengths(self.maps)
+        yield "      loopback up", _lengths(self.loopback)
+        yield "      enter the root", _lengths(self.enter_root)
+        yield "    init: close descriptors", _lengths(self.close)
+        yield "  prepared to init's word", _between(self.prepare.ends, self.say.ends)
+        yield "  init's word to handed over", _between(self.say.ends, self.hand_over.ends)
         yield "keeper: retired to forgotten", _between(self.retire.starts, self.forget.ends)
         yield "  kill to dead", _between(self.dismiss.ends, self.bury.starts)
         yield "  bury, cgroups removed", _lengths(self.bury)
@@ -119,7 +120,7 @@ def _lengths(track: Track) -> list[float]:
 def _between(first: Sequence[int], second: Sequence[int]) -> list[float]:
     """Return the milliseconds from each of *first* to its fellow in *second*.
 
-    Nothing where they do not pair: what machine root does in the builder, others do in init.
+    Nothing where they do not pair: what is not done, or more than once, on this machine.
     """
     if len(first) != len(second):
         return []

@@ -9,6 +9,9 @@ import pytest
 
 @final
 class PytestIsolateWarning(pytest.PytestWarning):
-    """Isolation is less than its user may expect; filter it as `pytest_isolate.PytestIsolateWarning`."""
+    """Isolation is less than its user may expect.
+
+    Filter it as `pytest_isolate.PytestIsolateWarning`.
+    """
 
     __module__ = "pytest_isolate"

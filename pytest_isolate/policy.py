@@ -63,6 +63,7 @@ class Source(enum.StrEnum):
     DEFAULT = "default"
     INI = "ini"
     COMMAND_LINE = "command line"
+    RUN = "python -m pytest_isolate run"
     MARKER = "marker"
     HOOK = "hook"
 
@@ -83,6 +84,8 @@ class Origin:
                 return f"ini {BY_NAME[setting].ini}"
             case Source.COMMAND_LINE:
                 return BY_NAME[setting].flag
+            case Source.RUN:
+                return f"--{setting.replace('_', '-')}"
             case Source.MARKER:
                 return f"{self.place}: @pytest.mark.isolated"
             case Source.HOOK:

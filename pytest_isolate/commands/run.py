@@ -28,6 +28,7 @@ from pytest_isolate.policy import Source
 from pytest_isolate.policy import Unavailable
 from pytest_isolate.policy import Unconfined
 from pytest_isolate.policy import resolve
+from pytest_isolate.sandbox import interpreter
 from pytest_isolate.sandbox import supervisor
 from pytest_isolate.sandbox.entry import Entry
 from pytest_isolate.sandbox.errors import KeeperError
@@ -94,34 +95,32 @@ def _run(options: Namespace) -> int:
     try:
         return _run_in(pool, policy, options.command)
     except SandboxError as error:
-        return _complain(isolation_failed(error).text, SANDBOX_FAILED)
+        return _say(isolation_failed(error).text, SANDBOX_FAILED)
     except KeeperError as error:
-        return _complain(str(error), SANDBOX_FAILED)
+        return _say(f"Isolation failed: {error}", SANDBOX_FAILED)
     finally:
         pool.close()
 
 
 def _policy(options: Namespace) -> Policy:
+    """Return what the options ask for; nobody is there to be told of a default cap that is lost."""
     names = (setting.name for setting in SETTINGS if setting.name not in _NOT_HERE)
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    origin = Origin(Source.COMMAND_LINE)
-    return Policy(enabled=True).override(origin, given, os.fspath(Path.cwd()))
+    plain = Policy(enabled=True, memory=None, pids=None)
+    return plain.override(Origin(Source.RUN), given, os.fspath(Path.cwd()))
 
 
 def _run_in(pool: Pool, policy: Policy, command: list[str]) -> int:
     resolution = resolve(policy, pool.capabilities)
     match resolution:
-        case Resolved(spec=spec, notes=notes):
-            pass
+        case Resolved(spec=spec):
+            return _supervise(pool, spec, policy, command)
         case Unavailable(error=error):
             raise error
         case Unconfined():  # only for `degrade`, which `run` does not offer
             raise AssertionError
         case _:
             assert_never(resolution)
-    for note in notes:
-        sys.stderr.write(f"pytest_isolate: {note}\n")
-    return _supervise(pool, spec, policy, command)
 
 
 def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str]) -> int:
@@ -138,7 +137,7 @@ def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str]) -> in
         if isinstance(frame, Event):
             failures.append(OSError(frame.data["errno"], frame.data["strerror"]))
 
-    lease = pool.lease(_with_project(spec) if from_host else spec)
+    lease = pool.lease(_with_interpreter(spec) if from_host else spec)
     try:
         with _terminal(), _signals() as pass_on:
             end = supervisor.run(
@@ -153,8 +152,8 @@ def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str]) -> in
         lease.retire()
     if failures:
         missing = isinstance(failures[0], FileNotFoundError)
-        line = f"{command[0]}: {failures[0].strerror}"
-        return _complain(line, NOT_FOUND if missing else NOT_EXECUTABLE)
+        line = f"pytest_isolate: {command[0]}: {failures[0].strerror}"
+        return _say(line, NOT_FOUND if missing else NOT_EXECUTABLE)
     return _status(end.outcome)
 
 
@@ -166,11 +165,11 @@ def _status(outcome: Outcome) -> int:
         case Signaled(number=number):
             return _SIGNALED + number
         case OutOfMemory():
-            return _complain(death.text if death else "", _SIGNALED + signal.SIGKILL)
+            return _say(death.text if death else "", _SIGNALED + signal.SIGKILL)
         case TimedOut():
-            return _complain(death.text if death else "", TIMED_OUT)
+            return _say(death.text if death else "", TIMED_OUT)
         case SetupFailed():
-            return _complain(death.text if death else "", SANDBOX_FAILED)
+            return _say(death.text if death else "", SANDBOX_FAILED)
         case _:
             assert_never(outcome)
 
@@ -189,9 +188,11 @@ def _become(command: list[str], writer: Writer) -> None:
         writer.send(Event("exec", {"errno": error.errno, "strerror": error.strerror}))
 
 
-def _with_project(spec: Spec) -> Spec:
-    """Return *spec* with the current directory put back, should it lie under a fresh /tmp."""
-    return dataclasses.replace(spec, project=(os.fspath(Path.cwd()),))
+def _with_interpreter(spec: Spec) -> Spec:
+    """Return *spec* with what may lie under a fresh /tmp: the project and its environment."""
+    return dataclasses.replace(
+        spec, project=(os.fspath(Path.cwd()),), imports=interpreter.interpreter_paths()
+    )
 
 
 @contextmanager
@@ -234,6 +235,6 @@ def _take_terminal(group: int) -> None:
     signal.signal(signal.SIGTTOU, before)
 
 
-def _complain(line: str, status: int) -> int:
-    sys.stderr.write(f"pytest_isolate: {line}\n")
+def _say(line: str, status: int) -> int:
+    sys.stderr.write(f"{line}\n")
     return status
