@@ -30,7 +30,7 @@ class Tracks:
     """The stopwatches. They must be in place before the keeper is forked."""
 
     def __init__(self) -> None:
-        pid, cgroup = _libc.CLONE_NEWPID, _libc.CLONE_NEWCGROUP
+        user, cgroup = _libc.CLONE_NEWUSER, _libc.CLONE_NEWCGROUP
         # Parent and test process.
         self.bare_fork = Track()
         self.life = Track()
@@ -39,7 +39,7 @@ class Tracks:
         self.spawn = time_calls(supervisor, "_spawn")
         self.fork = time_calls(supervisor, "_fork")
         self.join = time_calls(entry, "join")
-        self.setns = time_calls(_libc, "setns", lambda _, flags: flags != pid)
+        self.setns = time_calls(_libc, "setns", lambda _, flags: bool(flags & user))
         self.cgroup_ns = time_calls(_libc, "unshare", lambda flags: flags == cgroup)
         self.settle = time_calls(entry, "settle")
         self.cover = time_calls(entry, "cover_descriptors")

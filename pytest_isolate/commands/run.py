@@ -7,6 +7,7 @@ that is not found: as `timeout`, `env` and `docker run` do.
 
 from __future__ import annotations
 
+import argparse
 from contextlib import contextmanager
 from contextlib import suppress
 import dataclasses
@@ -46,8 +47,6 @@ from pytest_isolate.wire.frames import Event
 from pytest_isolate.wire.frames import Frame
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-    from argparse import _SubParsersAction
     from collections.abc import Iterator
 
     from pytest_isolate.sandbox.outcome import Outcome
@@ -65,7 +64,7 @@ _PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NOT_HERE: Final = frozenset({"enabled", "unavailable"})
 
 
-def register(commands: _SubParsersAction) -> None:  # type: ignore[type-arg]  # argparse's own gap
+def register(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]  # argparse's own gap
     """Add the subcommand."""
     parser = commands.add_parser(
         "run",
@@ -82,18 +81,21 @@ def register(commands: _SubParsersAction) -> None:  # type: ignore[type-arg]  # 
                 action="append" if setting.shape is Shape.LIST else "store",
                 help=setting.help,
             )
-    parser.add_argument("command", nargs="+", metavar="CMD", help="the command and its arguments")
+    parser.add_argument("command", metavar="CMD", help="the command")
+    parser.add_argument(
+        "arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="all that follows is its own"
+    )
     parser.set_defaults(call=_run, error=parser.error)
 
 
-def _run(options: Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     try:
         policy = _policy(options)
     except PolicyError as error:
         options.error(str(error))
     pool = Pool.start()
     try:
-        return _run_in(pool, policy, options.command)
+        return _run_in(pool, policy, [options.command, *options.arguments])
     except SandboxError as error:
         return _say(isolation_failed(error).text, SANDBOX_FAILED)
     except KeeperError as error:
@@ -102,7 +104,7 @@ def _run(options: Namespace) -> int:
         pool.close()
 
 
-def _policy(options: Namespace) -> Policy:
+def _policy(options: argparse.Namespace) -> Policy:
     """Return what the options ask for; nobody is there to be told of a default cap that is lost."""
     names = (setting.name for setting in SETTINGS if setting.name not in _NOT_HERE)
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}

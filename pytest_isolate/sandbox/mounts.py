@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 #: Without these, renaming a lower directory is EXDEV, `samefile` of two hard links becomes false
 #: and inode numbers change, see Documentation/filesystems/overlayfs.rst.
 _OVERLAY_AS_ROOT: Final = "redirect_dir=on,index=on,xino=on,metacopy=off"
-#: In a user namespace overlayfs keeps its marks in `user.` attributes (Linux 5.11; on tmpfs 6.6).
-#: It refuses redirect_dir with them, and drops index without a word.
+#: In a user namespace overlayfs keeps its marks in `user.` attributes (Linux 5.11), which tmpfs
+#: has since 6.6: before, a directory of the host cannot be removed (EIO). It refuses redirect_dir
+#: with them, and drops index without a word.
 _OVERLAY_IN_USERNS: Final = "userxattr,xino=on"
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
 #: The flags of statvfs(3) that a remount must repeat, by the MS_* flag of mount(2).
@@ -96,6 +97,13 @@ class _Executor:
         self._userns: Final = userns
         self._proc_data: Final = "" if pids_of is None else f"pidns=/proc/{pids_of}/ns/pid"
         self._count = 0
+
+    def check_marks(self) -> None:
+        """Note it if overlayfs has no place for its marks."""
+        try:
+            os.setxattr(self._layers, "user.overlay", b"")
+        except OSError as error:
+            self._note("the host's directories cannot be removed", "attributes on tmpfs", error)
 
     def do(self, mount: Mount) -> None:  # noqa: C901, PLR0912  # one line a kind of mount
         match mount:
@@ -247,9 +255,9 @@ class _Executor:
     def _layer(self, kind: str) -> str:
         return f"{self._layers}/{self._count}.{kind}"
 
-    def _note(self, what: str, fstype: str, error: OSError) -> None:
+    def _note(self, what: str, refused: str, error: OSError) -> None:
         name = errno.errorcode.get(error.errno or 0, "")
-        self.notes.append(f"{what} ({fstype} refused: {name})")
+        self.notes.append(f"{what} ({refused} refused: {name})")
 
 
 def _write(path: str, data: bytes) -> None:

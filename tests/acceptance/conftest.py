@@ -62,7 +62,7 @@ def pytest_sessionfinish(session, exitstatus):
 #: What differs from run to run.
 _VARYING: Final = (
     (re.compile(r"\b\d+\.\d\ds\b( \(\d+:\d\d:\d\d\))?"), "0.00s"),
-    (re.compile(r"=+ ((?:[^=]|=(?!=))+) =+"), r"= \1 ="),  # its width depends on the seconds
+    (re.compile(r"={2,}"), "=="),  # the width of a line with seconds depends on them
     (re.compile(r"0x[0-9a-f]{6,}"), "0x0"),
     (re.compile(r"/base-(?:plain|isolated)\b"), "/base"),
     (re.compile(r"-+ (generated xml file: )\S+/(?:plain|isolated).xml -+"), r"\1"),

@@ -243,6 +243,27 @@ def test_kernel_settings_cannot_be_written(ask: Callable[..., Any]) -> None:
         assert ask(knobs, Spec(user=user)) == []
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="to an ordinary user these are closed anyway")
+def test_root_inside_cannot_undo_what_protects_the_machine(ask: Callable[..., Any]) -> None:
+    # Nothing is written to where it would matter: taking the mount off is what must not work.
+    def attempts() -> list[list[object]]:
+        commands = (
+            ["umount", "/proc/sys"],
+            ["mount", "-o", "remount,bind,rw", "/proc/sys"],
+            ["umount", "/sys"],
+            ["mount", "-o", "remount,bind,rw", "/sys"],
+            ["umount", "-l", "/proc"],
+        )
+        return [
+            [command, subprocess.run(command, capture_output=True, check=False).returncode]
+            for command in commands
+        ]
+
+    results = ask(attempts, Spec(user=User.ROOT))
+
+    assert [command for command, status in results if status == 0] == []
+
+
 # --- what it leaves at the door ---
 
 

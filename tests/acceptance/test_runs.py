@@ -1,0 +1,119 @@
+"""A run is the same with `--isolate`, whatever pytest's options are and however it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Suite
+
+STOPS: Final = {
+    "exit": "import pytest\ndef test_a(): pytest.exit('enough', returncode=77)\n",
+    "exit_in_setup": """
+        import pytest
+        @pytest.fixture
+        def leaving(): pytest.exit("in setup")
+        def test_a(leaving): pass
+    """,
+    "exit_in_teardown": """
+        import pytest
+        @pytest.fixture
+        def leaving(): yield; pytest.exit("in teardown")
+        def test_a(leaving): pass
+    """,
+    "interrupt": """
+        import warnings
+        def test_a():
+            warnings.warn("x")
+            raise KeyboardInterrupt
+    """,
+    "shouldstop": "def test_a(request): request.session.shouldstop = 'had it'\n",
+    "shouldfail": "def test_a(request): request.session.shouldfail = 'had it'\n",
+    "system_exit": "def test_a(): raise SystemExit(9)\n",
+}
+
+
+@pytest.mark.parametrize("name", STOPS)
+def test_end_of_the_session_is_the_same(name: str, suite: Suite) -> None:
+    suite.write({"a": STOPS[name], "b": "def test_b(): pass\n"})
+
+    plain, isolated = suite.twice("-v")
+
+    assert isolated == plain
+
+
+OPTIONS: Final = {
+    "few": "-q --tb=native",
+    "verbose": "-vv -rA --tb=short -l",
+    "exitfirst": "-x",
+    "maxfail": "--maxfail=2",
+    "keyword": "-k two",
+    "nocapture": "-s -v",
+    "capture_sys": "--capture=sys",
+    "tee": "--capture=tee-sys",
+    "no_capture_plugin": "-p no:capture",
+    "live_log": "-o log_cli=true",
+    "live_log_level": "--log-cli-level=INFO -v",
+    "no_plugins": "-p no:logging -p no:warnings -p no:terminal",
+    "errors": "-W error",
+    "setup_show": "--setup-show",
+    "full": "--full-trace --runxfail",
+    "colour": "--color=yes -v",
+    "xunit1": "-o junit_family=xunit1 -o junit_logging=all",
+    "failed_first": "--ff --cache-clear",
+    "stepwise": "--sw --cache-clear",
+}
+VARIED: Final = """
+    import logging, pytest, sys, warnings
+
+    @pytest.fixture
+    def talks():
+        print("setup out"); logging.warning("setup log")
+        yield
+        print("teardown out"); logging.warning("teardown log")
+    def test_one(talks):
+        print("out"); print("err", file=sys.stderr); logging.error("log"); warnings.warn("w")
+    def test_two(talks): print("two"); assert [1] == [2]
+    @pytest.mark.skip
+    def test_three(): pass
+    @pytest.mark.xfail
+    def test_four(): assert 0
+    def test_five(): assert 0
+    class TestSix:
+        @pytest.mark.parametrize("x", [1, 2])
+        def test_it(self, x, capsys): print(x); assert capsys.readouterr().out == "1\\n"
+    def test_seven(): pass
+"""
+SUBTESTS: Final = """
+    def test_subtests(subtests):
+        for i in range(3):
+            with subtests.test(i=i): assert i == 1
+"""
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_run_is_the_same_with(name: str, suite: Suite) -> None:
+    suite.write({"varied": VARIED, "last": "def test_last(): pass\n"})
+    if pytest.version_tuple >= (9,):
+        suite.write({"middle": SUBTESTS})
+
+    plain, isolated = suite.twice(*OPTIONS[name].split())
+
+    assert isolated == plain
+    assert ("Isolation failed" in isolated.output, isolated.stderr) == (False, plain.stderr)
+
+
+def test_log_file_has_the_same_lines(suite: Suite) -> None:
+    suite.write({"varied": VARIED})
+    path = suite.directory / "told.log"
+
+    texts = []
+    for arguments in ([], ["--isolate"]):
+        suite.run(*arguments, "--log-file=told.log", "--log-file-format=%(message)s")
+        texts.append(path.read_text("utf-8"))
+
+    assert texts[0].splitlines()[:3] == ["setup log", "log", "teardown log"]
+    assert texts[1] == texts[0]
