@@ -8,6 +8,7 @@ hold for pytest 8.4 to 9.2; what a plugin may be missing (`-p no:capture`) is as
 
 from __future__ import annotations
 
+from collections import ChainMap
 from contextlib import ExitStack
 from contextlib import contextmanager
 from contextlib import nullcontext
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from collections.abc import Generator
     from collections.abc import Iterator
+    from collections.abc import MutableMapping
     from contextlib import AbstractContextManager
 
     from _pytest.capture import CaptureBase
@@ -136,7 +138,7 @@ def flush_streams(config: pytest.Config) -> None:
 
 def capture_files(config: pytest.Config) -> dict[int, int]:
     """Return the descriptors of the files that standard output (1) and error (2) go to."""
-    return {one.targetfd: one.tmpfile.fileno() for one in _fd_captures(config) if one.targetfd}
+    return {one.targetfd: one.tmpfile.fileno() for one in _fd_captures(config)[1:]}
 
 
 def capture_streams(config: pytest.Config) -> dict[int, CaptureIO]:
@@ -162,8 +164,7 @@ def _captures(config: pytest.Config) -> tuple[CaptureBase[str] | None, ...]:
 
 
 def _capture_manager(config: pytest.Config) -> CaptureManager | None:
-    manager: CaptureManager | None = config.pluginmanager.get_plugin("capturemanager")
-    return manager
+    return config.pluginmanager.get_plugin("capturemanager")
 
 
 def _terminal(config: pytest.Config) -> TerminalWriter | None:
@@ -177,19 +178,12 @@ def talks_live(config: pytest.Config) -> bool:
     return (
         getattr(option, "capture", "no") in {"no", "tee-sys"}
         or getattr(option, "setupshow", False)
-        or interactive(config)
         or ((logging := _logging(config)) is not None and logging._log_cli_enabled())
     )
 
 
-def interactive(config: pytest.Config) -> bool:
-    """Return whether the debugger was asked for."""
-    return bool(getattr(config.option, "usepdb", False) or getattr(config.option, "trace", False))
-
-
 def _logging(config: pytest.Config) -> LoggingPlugin | None:
-    plugin: LoggingPlugin | None = config.pluginmanager.get_plugin("logging-plugin")
-    return plugin
+    return config.pluginmanager.get_plugin("logging-plugin")
 
 
 # --- where tests write things down, for `ledger` to carry over ---
@@ -205,6 +199,21 @@ def xml_attributes(item: pytest.Item) -> dict[str, str]:
     """Return the mapping that the fixture `record_xml_attribute` writes to."""
     xml = item.config.stash.get(xml_key, None)
     return {} if xml is None else xml.node_reporter(item.nodeid).attrs
+
+
+def directory_numbers(config: pytest.Config) -> MutableMapping[str, int]:
+    """Return the next number that `tmp_path_factory` tries, by name (from pytest 9.2 on)."""
+    factory = getattr(config, "_tmp_path_factory", None)
+    return getattr(factory, "_next_number", {})
+
+
+def note_directory_numbers(config: pytest.Config) -> dict[str, int]:
+    """Return a mapping to which changes of `directory_numbers` go from now on."""
+    new: dict[str, int] = {}
+    factory: Any = getattr(config, "_tmp_path_factory", None)
+    if hasattr(factory, "_next_number"):
+        factory._next_number = ChainMap(new, factory._next_number)
+    return new
 
 
 def cursor(config: pytest.Config) -> dict[str, Any]:
@@ -239,7 +248,6 @@ def tear_down(
     if list(state.stack) == needed[: len(state.stack)]:
         return None
     before = len(item._report_sections)
-    # As pytest's own `call_and_report` does.
     usepdb = getattr(item.config.option, "usepdb", False)
     reraise = (pytest.exit.Exception,) if usepdb else (pytest.exit.Exception, KeyboardInterrupt)
     os.environ["PYTEST_CURRENT_TEST"] = f"{item.nodeid} (teardown)".replace("\x00", "(null)")
@@ -266,29 +274,27 @@ def _captured(item: pytest.Item, when: str) -> Generator[None]:
         yield
 
 
-def expect_failure(item: pytest.Item) -> None:
+@contextmanager
+def expecting_failure(item: pytest.Item) -> Generator[None]:
     """Let `pytest_runtest_makereport` know of xfail marks, as setup does in the test process."""
     # A condition that cannot be evaluated has failed the setup already.
     with suppress(pytest.fail.Exception):
         item.stash[xfailed_key] = evaluate_xfail_marks(item)
-
-
-def expect_success(item: pytest.Item) -> None:
-    """Undo `expect_failure`."""
+    yield
     with suppress(KeyError):
         del item.stash[xfailed_key]
 
 
 def shared_directories(config: pytest.Config, items: Collection[pytest.Item]) -> Iterator[str]:
     """Yield the directories of pytest's that outlive a test, made if they are not there."""
+    # What cannot be made is the trouble of the tests that ask for it.
     factory = getattr(config, "_tmp_path_factory", None)
-    if factory is not None and any("tmp_path_factory" in _fixtures(item) for item in items):
-        yield os.fspath(factory.getbasetemp())
+    wanted = any("tmp_path_factory" in getattr(item, "fixturenames", ()) for item in items)
+    if factory is not None and wanted:
+        with suppress(OSError):
+            yield os.fspath(factory.getbasetemp())
     cache = getattr(config, "cache", None)
     if cache is not None:
-        cache._ensure_cache_dir_and_supporting_files()
-        yield os.fspath(cache._cachedir)
-
-
-def _fixtures(item: pytest.Item) -> Collection[str]:
-    return getattr(item, "fixturenames", ())
+        with suppress(OSError):
+            cache._ensure_cache_dir_and_supporting_files()
+            yield os.fspath(cache._cachedir)

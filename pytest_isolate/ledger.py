@@ -1,8 +1,8 @@
 """What a test writes into objects of pytest's, other than reports: carried over by name.
 
-The fixtures that record for junitxml write into the reporter's object, and live output moves the
-terminal's cursor. In a test process they reach a copy; the parent makes the same changes to the
-original.
+The fixtures that record for junitxml write into the reporter's object, `tmp_path` counts, and live
+output moves the terminal's cursor. In a test process they reach a copy; the parent makes the same
+changes to the original.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class Ledger:
         self._properties = len(_compat.testsuite_properties(item.config))
         self._attributes = dict(_compat.xml_attributes(item))
         self._cursor = _compat.cursor(item.config)
+        self._numbers = _compat.note_directory_numbers(item.config)
+        self._known_numbers: dict[str, int] = {}
 
     def entries(self) -> Iterator[Event]:
         """Yield each change."""
@@ -42,6 +44,10 @@ class Ledger:
         if (cursor := _compat.cursor(config)) != self._cursor:
             self._cursor = cursor
             yield Event("cursor", cursor)
+        for name, number in self._numbers.items():
+            if self._known_numbers.get(name) != number:
+                self._known_numbers[name] = number
+                yield Event("directory_number", {"name": name, "number": number})
 
 
 def enter(item: pytest.Item, name: str, change: Json) -> None:
@@ -51,6 +57,8 @@ def enter(item: pytest.Item, name: str, change: Json) -> None:
             _compat.testsuite_properties(item.config).append((key, value))
         case "xml_attribute", {"name": str(key), "value": str(value)}:
             _compat.xml_attributes(item)[key] = value
+        case "directory_number", {"name": str(key), "number": int(number)}:
+            _compat.directory_numbers(item.config)[key] = number
         case "cursor", {"line": str(line), "ended": bool(ended)}:
             _compat.move_cursor(item.config, line, ended=ended)
         case _:

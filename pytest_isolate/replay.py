@@ -6,6 +6,7 @@ made into the report of the phase that ran; phases that had ended keep theirs.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
 import time
@@ -174,10 +175,9 @@ class Replay:
         earlier, self._held = self._held, None
         last = earlier or (self.reports[-1] if self.reports else None)
         self._rehearse()
-        if not death.ours:
-            _compat.expect_failure(self.item)
-        failed = self._make(when, pytest.fail.Exception(death.text, pytrace=False), self._since)
-        _compat.expect_success(self.item)
+        with nullcontext() if death.ours else _compat.expecting_failure(self.item):
+            error = pytest.fail.Exception(death.text, pytrace=False)
+            failed = self._make(when, error, self._since)
         if failed.failed:
             # As text, so that the line opens the message in summaries and in junitxml.
             failed.longrepr = death.text

@@ -207,12 +207,12 @@ def _run(
     with ExitStack() as stack:
         output = stack.enter_context(closing(Output(config)))
         stacks = _own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
-        gate = _gate(stack, replay) if _compat.talks_live(config) else -1
+        gate = _gate(stack, replay) if _talks_live(config) else -1
         order = child.Order(
             stacks=stacks,
             gate=gate,
             random_state=random.getstate(),
-            on_interrupt=_leave_interrupts(stack) if _compat.interactive(config) else None,
+            on_interrupt=_leave_interrupts(stack) if _interactive(config) else None,
             threads=runner.new_threads(),
         )
         entry = Entry(
@@ -220,7 +220,7 @@ def _run(
             env=dict(policy.env),
             pass_env=policy.kept,
             keep_fds=(*_compat.inherited_fds(config), *output.fds, stacks, gate),
-            new_session=not _compat.interactive(config),
+            new_session=not _interactive(config),
             preload=needed_libraries() if isinstance(lease.spec.root, DirectoryRoot) else (),
         )
         _compat.flush_streams(config)
@@ -239,6 +239,16 @@ def _run(
             cap=lease.spec.limits.memory,
         )
     return end
+
+
+def _interactive(config: pytest.Config) -> bool:
+    """Return whether the debugger was asked for."""
+    return bool(getattr(config.option, "usepdb", False) or getattr(config.option, "trace", False))
+
+
+def _talks_live(config: pytest.Config) -> bool:
+    """Return whether tests write to the terminal while they run, in between the reports."""
+    return _interactive(config) or _compat.talks_live(config)
 
 
 def _gate(stack: ExitStack, replay: Replay) -> int:

@@ -8,6 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 import os
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
@@ -50,6 +51,7 @@ class SessionPaths:
     writable: tuple[str, ...]
     project: tuple[str, ...]
     imports: tuple[str, ...]
+    scratch: tuple[str, ...]
 
 
 def session_paths(config: pytest.Config, items: Sequence[pytest.Item]) -> SessionPaths:
@@ -61,6 +63,7 @@ def session_paths(config: pytest.Config, items: Sequence[pytest.Item]) -> Sessio
         writable=tuple(_compat.shared_directories(config, items)),
         project=tuple(path for path in project if not _is_below_another(path, project)),
         imports=tuple(interpreter_paths()),
+        scratch=(tempfile.gettempdir(),),
     )
 
 
@@ -161,6 +164,7 @@ class Sandboxes:
                 writable=(*resolution.spec.writable, *self._paths.writable),
                 project=self._paths.project,
                 imports=self._paths.imports,
+                scratch=self._paths.scratch,
             )
             resolution = dataclasses.replace(resolution, spec=spec)
         return resolution

@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 import signal
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 from typing import Final
 from typing import assert_never
@@ -193,7 +194,10 @@ def _become(command: list[str], writer: Writer) -> None:
 def _with_interpreter(spec: Spec) -> Spec:
     """Return *spec* with what may lie under a fresh /tmp: the project and its environment."""
     return dataclasses.replace(
-        spec, project=(os.fspath(Path.cwd()),), imports=interpreter.interpreter_paths()
+        spec,
+        project=(os.fspath(Path.cwd()),),
+        imports=interpreter.interpreter_paths(),
+        scratch=(tempfile.gettempdir(),),
     )
 
 

@@ -18,6 +18,7 @@ from pytest_isolate.sandbox import _libc
 
 _RESOLVE: Final = _libc.RESOLVE_IN_ROOT | _libc.RESOLVE_NO_MAGICLINKS
 _MAX_LINKS: Final = 40  # as the kernel's own limit, see path_resolution(7)
+_MAX_RACES: Final = 1000
 
 
 @final
@@ -103,7 +104,14 @@ class NewRoot:
         return f"/proc/self/fd/{fd}"
 
     def _resolve(self, target: str) -> int:
-        return _libc.openat2(self._fd, target, os.O_PATH | os.O_CLOEXEC, resolve=_RESOLVE)
+        flags = os.O_PATH | os.O_CLOEXEC
+        for _ in range(_MAX_RACES):
+            try:
+                return _libc.openat2(self._fd, target, flags, resolve=_RESOLVE)
+            except BlockingIOError:
+                # Somebody on this machine mounted or renamed while a `..` was walked.
+                continue
+        return _libc.openat2(self._fd, target, flags, resolve=_RESOLVE)
 
     def _open(self, target: str, *, directory: bool, mode: int | None, links: int = 0) -> int:
         try:

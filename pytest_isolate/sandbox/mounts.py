@@ -88,9 +88,7 @@ def _failed(mount: Mount, error: OSError) -> SandboxError:
 
 @final
 class _Executor:
-    def __init__(
-        self, root: NewRoot, layers: str, *, userns: bool, pids_of: int | None
-    ) -> None:
+    def __init__(self, root: NewRoot, layers: str, *, userns: bool, pids_of: int | None) -> None:
         self.notes: Final[list[str]] = []
         self._root: Final = root
         self._layers: Final = layers

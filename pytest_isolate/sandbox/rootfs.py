@@ -35,6 +35,7 @@ from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.trees import Trees
 from pytest_isolate.sandbox.trees import is_below
+from pytest_isolate.sandbox.trees import is_below_any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,7 @@ __all__ = ["Host", "Plan", "plan_root", "staging_place", "tmpfs_size"]
 
 #: What every sandbox has of its own; all but the first three is not empty.
 _COVERED: Final = ("/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys")  # noqa: S108
+_SCRATCH: Final = ("/tmp", "/var/tmp")  # noqa: S108
 _SCRATCH_MODE: Final = 0o1777
 
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun")
@@ -185,7 +187,7 @@ def _libraries(spec: Spec, host: Host) -> tuple[str, ...]:
 
 def _fresh(spec: Spec, host: Host) -> tuple[Mount, ...]:
     size = tmpfs_size(spec, host)
-    scratch = ["/tmp", "/var/tmp"]  # noqa: S108
+    scratch = list(_SCRATCH)
     if isinstance(spec.root, HostRoot):
         # A link from one to the other is met on some images.
         scratch = sorted({host.files.real(target) for target in scratch})
@@ -196,6 +198,7 @@ def _fresh(spec: Spec, host: Host) -> tuple[Mount, ...]:
         *(Tmpfs(target=target, mode=_SCRATCH_MODE, size=size) for target in scratch),
         Tmpfs(target="/run", mode=mode, size=size),
         *_run_directories(host),
+        *_scratch_directories(spec, host),
         Tmpfs(target="/dev", mode=mode, devices=True),
         *_device_nodes(host),
         *(Symlink(target=target, to=to) for target, to in _DEVICE_LINKS),
@@ -213,6 +216,14 @@ def _run_directories(host: Host) -> Iterator[Mount]:
     if host.files.node(f"/run/user/{host.uid}") is not None:  # XDG_RUNTIME_DIR
         yield Directory(target="/run/user")
         yield Directory(target=f"/run/user/{host.uid}", mode=0o700)
+
+
+def _scratch_directories(spec: Spec, host: Host) -> Iterator[Mount]:
+    """Yield the caller's own temporary directories that a fresh one would hide."""
+    for path in spec.scratch:
+        node = host.files.node(path)
+        if node is not None and is_below_any(path, _SCRATCH):
+            yield Directory(target=path, mode=node.mode)
 
 
 def _device_nodes(host: Host) -> Iterator[Mount]:

@@ -82,6 +82,7 @@ class Spec:
     writable: tuple[str, ...] = ()  #: written through to the host
     imports: tuple[str, ...] = ()  #: what the interpreter needs to go on importing
     project: tuple[str, ...] = ()  #: the code under test: copy on write where the root is
+    scratch: tuple[str, ...] = ()  #: temporary directories: there, and empty if below a fresh one
 
     def to_json(self) -> dict[str, object]:
         """Return this specification as JSON values."""
@@ -99,7 +100,7 @@ class Spec:
         fields["limits"] = Limits(**cast("dict[str, int | None]", fields["limits"]))
         fields["network"] = Network(cast("str", fields["network"]))
         fields["user"] = User(cast("str", fields["user"]))
-        for name in ("writable", "imports", "project"):
+        for name in ("writable", "imports", "project", "scratch"):
             fields[name] = tuple(cast("list[str]", fields[name]))
         return cls(**fields)  # type: ignore[arg-type]  # the fields were just typed one by one
 

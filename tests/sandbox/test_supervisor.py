@@ -581,3 +581,22 @@ def test_request_that_makes_no_sense_is_one_line(pool: Pool) -> None:
 
     assert "/no/such/path" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_temporary_directory_of_the_caller_is_there_and_empty(
+    ask: Callable[..., Any], tmp_path: Path
+) -> None:
+    scratch = Path("/tmp") / f"isolate-test-{os.getpid()}"
+    scratch.mkdir(mode=0o700)
+    (scratch / "of the host").touch()
+    try:
+
+        def look() -> list[object]:
+            (scratch / "of the sandbox").touch()
+            return [os.listdir(scratch), scratch.stat().st_mode & 0o7777]
+
+        assert ask(look, Spec(scratch=(str(scratch),))) == [["of the sandbox"], 0o700]
+        assert os.listdir(scratch) == ["of the host"]
+    finally:
+        (scratch / "of the host").unlink()
+        scratch.rmdir()

@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 from pytest_isolate.sandbox import interpreter
+from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import Spec
 
@@ -63,7 +64,9 @@ def use(names: list[str]) -> dict[str, object]:
 
 def main(root: str, home: str, how: str) -> None:
     harness = load_harness()
-    identity = harness.Identity(uid=os.geteuid(), gid=os.getegid(), home=home)
+    uid, gid = os.geteuid(), os.getegid()
+    privileged = privileges.is_machine_root()
+    identity = harness.Identity(uid=uid, gid=gid, home=home, privileged=privileged)
     installed = [
         name for name in OF_PACKAGES if name in sys.builtin_module_names or _is_there(name)
     ]
