@@ -93,6 +93,7 @@ class Bind:
     directory: bool = True
     read_only: bool = True
     recursive: bool = True  #: what is mounted below it, too
+    optional: bool = False  #: left out if the host has removed it since
 
     def describe(self) -> str:
         """Return one line."""
@@ -108,6 +109,7 @@ class Overlay:
     target: str
     lower: str
     mode: int | None = None  #: of its top directory; `None` is the lower's, and its owner
+    optional: bool = False  #: left out if the host has removed it since
 
     def describe(self) -> str:
         """Return one line."""

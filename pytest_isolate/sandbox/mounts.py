@@ -15,7 +15,6 @@ from typing import assert_never
 from typing import final
 
 from pytest_isolate.sandbox import _libc
-from pytest_isolate.sandbox import mountinfo
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.inroot import NewRoot
 from pytest_isolate.sandbox.mountplan import Bind
@@ -31,6 +30,7 @@ from pytest_isolate.sandbox.mountplan import ReadOnly
 from pytest_isolate.sandbox.mountplan import Symlink
 from pytest_isolate.sandbox.mountplan import Sysfs
 from pytest_isolate.sandbox.mountplan import Tmpfs
+from pytest_isolate.sandbox.readonly import make_read_only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,15 +45,6 @@ _OVERLAY_AS_ROOT: Final = "redirect_dir=on,index=on,xino=on,metacopy=off"
 #: with them, and drops index without a word.
 _OVERLAY_IN_USERNS: Final = "userxattr,xino=on"
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
-#: The flags of statvfs(3) that a remount must repeat, by the MS_* flag of mount(2).
-_KEPT_FLAGS: Final = {
-    os.ST_NOSUID: _libc.MS_NOSUID,
-    os.ST_NODEV: _libc.MS_NODEV,
-    os.ST_NOEXEC: _libc.MS_NOEXEC,
-    os.ST_NOATIME: _libc.MS_NOATIME,
-    os.ST_NODIRATIME: _libc.MS_NODIRATIME,
-    os.ST_RELATIME: _libc.MS_RELATIME,
-}
 
 
 def execute(
@@ -70,15 +61,27 @@ def execute(
     root = NewRoot(newroot)
     try:
         executor = _Executor(root, layers, userns=userns, pids_of=pids_of)
+        if userns and any(isinstance(mount, Overlay) for mount in plan):
+            executor.check_marks()
         for mount in plan:
             try:
                 executor.do(mount)
             except OSError as error:
-                raise _failed(mount, error) from None
+                if not _is_gone(mount):
+                    raise _failed(mount, error) from None
         return tuple(executor.notes)
     finally:
         root.close()
         os.umask(umask)
+
+
+def _is_gone(mount: Mount) -> bool:
+    """Return whether the host has removed meanwhile what it may remove."""
+    match mount:
+        case Overlay(lower=source, optional=True) | Bind(source=source, optional=True):
+            return not os.path.lexists(source)
+        case _:
+            return False
 
 
 def _failed(mount: Mount, error: OSError) -> SandboxError:
@@ -176,7 +179,7 @@ class _Executor:
         place = self._root.make(target, directory=False)
         _libc.mount(source, place, None, _libc.MS_BIND)
         # A device can be written to all the same, but its mode belongs to the host.
-        _make_read_only(self._root.find(target), _libc.MOUNT_ATTR_RDONLY, recursive=False)
+        make_read_only(self._root.find(target), _libc.MOUNT_ATTR_RDONLY, recursive=False)
 
     def _bind(self, mount: Bind) -> None:
         place = self._root.make(mount.target, directory=mount.directory)
@@ -186,7 +189,7 @@ class _Executor:
         if mount.read_only:
             attributes = _libc.MOUNT_ATTR_RDONLY | _libc.MOUNT_ATTR_NODEV
             place = self._root.find(mount.target)
-            _make_read_only(place, attributes, recursive=mount.recursive)
+            make_read_only(place, attributes, recursive=mount.recursive)
 
     def _overlay(self, mount: Overlay) -> None:
         place = self._root.make(mount.target, directory=True)
@@ -248,7 +251,7 @@ class _Executor:
         place = self._root.find(mount.target)
         _libc.mount(place, place, None, _libc.MS_BIND)
         place = self._root.find(mount.target)
-        _make_read_only(place, _libc.MOUNT_ATTR_RDONLY, recursive=False)
+        make_read_only(place, _libc.MOUNT_ATTR_RDONLY, recursive=False)
 
     def _layer(self, kind: str) -> str:
         return f"{self._layers}/{self._count}.{kind}"
@@ -271,30 +274,3 @@ def _escape(path: str) -> str:
     for character in "\\,:":
         path = path.replace(character, "\\" + character)
     return path
-
-
-def _make_read_only(place: str, attributes: int, *, recursive: bool) -> None:
-    try:
-        _libc.mount_setattr(place, set_=attributes, recursive=recursive)
-    except OSError as error:
-        # podman's default seccomp filter does not know the call.
-        if error.errno != errno.ENOSYS:
-            raise
-        for path in _mounts_below(place) if recursive else (place,):
-            _remount_read_only(path, attributes)
-
-
-def _remount_read_only(path: str, attributes: int) -> None:
-    """Do as mount_setattr(2) by mount(2), which resets what it is not told."""
-    now = os.statvfs(path).f_flag
-    kept = sum(flag for bit, flag in _KEPT_FLAGS.items() if now & bit)
-    if attributes & _libc.MOUNT_ATTR_NODEV:
-        kept |= _libc.MS_NODEV
-    flags = _libc.MS_REMOUNT | _libc.MS_BIND | _libc.MS_RDONLY
-    _libc.mount(None, path, None, flags | kept)
-
-
-def _mounts_below(place: str) -> list[str]:
-    top = os.path.realpath(place)
-    below = [mount.target for mount in mountinfo.visible(mountinfo.current())]
-    return [path for path in below if path == top or path.startswith(f"{top}/")]

@@ -7,6 +7,7 @@ made anew and its entries are taken one by one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import final
 
@@ -49,15 +50,20 @@ class Trees:
         self._visible = {mount.target: mount for mount in mountinfo.visible(host.mounts)}
 
     def copy(self, source: str, target: str) -> tuple[Mount, ...]:
-        """Return the mounts that show the host's *source* at *target*, copy on write."""
+        """Return the mounts that show the host's *source* at *target*, copy on write.
+
+        What lies below *source* now and is gone when they are made, is left out then.
+        """
         node = self._files.node(source)
         if node is None:
             return ()
         if node.kind is not Kind.DIRECTORY:
             return (_file(source, target),)
         if self._privileged:
-            return tuple(self._per_mount(source, target))
-        return tuple(self._per_directory(source, target, node))
+            mounts = self._per_mount(source, target)
+        else:
+            mounts = self._per_directory(source, target, node)
+        return tuple(_optional(mount) if mount.target != target else mount for mount in mounts)
 
     def _per_mount(self, source: str, target: str) -> Iterator[Mount]:
         yield Overlay(target=target, lower=source)
@@ -110,6 +116,10 @@ class Trees:
                 return False
             path = path[: path.rfind("/")] or "/"
         return path != "/" and self._visible[path].read_only
+
+
+def _optional(mount: Mount) -> Mount:
+    return replace(mount, optional=True) if isinstance(mount, Overlay | Bind) else mount
 
 
 def _join(directory: str, name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-import fcntl
 import os
 from pathlib import Path
 import signal
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from typing import TYPE_CHECKING
 from typing import Final
 
 import pytest
@@ -25,39 +23,8 @@ from pytest_isolate.sandbox.pool import Pool
 from pytest_isolate.sandbox.spec import Limits
 from pytest_isolate.sandbox.spec import Spec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 SPEC: Final = Spec(limits=Limits(memory=64 << 20))
 PATIENCE: Final = 20.0
-
-
-def cgroups() -> set[str]:
-    """Return the run directories whose keeper is dead; a living one holds a lock on its own."""
-    return {
-        os.path.join(place, name)
-        for place, names, _ in os.walk("/sys/fs/cgroup")
-        for name in names
-        if name.startswith("pytest-isolate.") and is_abandoned(os.path.join(place, name))
-    }
-
-
-def is_abandoned(directory: str) -> bool:
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-    return os.path.exists(directory)
-
-
-def mounts() -> list[str]:
-    return sorted(Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines())
 
 
 def children_of(pid: int) -> set[int]:
@@ -87,15 +54,6 @@ def is_gone(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return stat.rpartition(")")[2].split()[0] == "Z"
-
-
-@pytest.fixture
-def footprint() -> Iterator[None]:
-    """Fail the test if a mount or a cgroup that was not there before stays."""
-    groups, mounted = cgroups(), mounts()
-    yield
-    wait_until(lambda: cgroups() <= groups, f"cgroups stay: {cgroups() - groups}")
-    assert mounts() == mounted
 
 
 def keeper_of(pool: Pool) -> int:

@@ -170,7 +170,9 @@ def test_a_read_only_mount_stays_read_only(options: str) -> None:
     tree = machine().directory("/data")
     plan = rootfs.plan_root(Spec(), host(tree, extra_mounts=f"9 1 8:2 / /data {options}\n"))
 
-    assert of(Bind, plan.outer)["/data"] == Bind(target="/data", source="/data", recursive=False)
+    assert of(Bind, plan.outer)["/data"] == Bind(
+        target="/data", source="/data", recursive=False, optional=True
+    )
     assert "/data" not in of(Overlay, plan.outer)
 
 
@@ -196,6 +198,18 @@ def test_mounts_under_directories_of_the_sandboxs_own_are_left_out() -> None:
     plan = rootfs.plan_root(Spec(), host(tree, extra_mounts=table))
 
     assert list(of(Overlay, plan.outer)) == ["/"]
+
+
+@pytest.mark.parametrize("privileged", [True, False])
+def test_the_host_may_remove_what_it_mounted_but_not_the_root(*, privileged: bool) -> None:
+    tree = machine().directory("/mnt/a")
+    table = "9 1 8:2 / /mnt/a rw - xfs /dev/b rw\n"
+
+    outer = rootfs.plan_root(Spec(), host(tree, extra_mounts=table, privileged=privileged)).outer
+
+    overlays = of(Overlay, outer)
+    assert overlays["/mnt/a"].optional
+    assert not privileged or not overlays["/"].optional
 
 
 # The host's tree, without privilege.
@@ -238,7 +252,7 @@ def test_a_read_only_mount_stays_read_only_for_an_ordinary_user() -> None:
 
     outer = rootfs.plan_root(Spec(), host(tree, extra_mounts=table, privileged=False)).outer
 
-    assert of(Bind, outer)["/mnt/a"] == Bind(target="/mnt/a", source="/mnt/a")
+    assert of(Bind, outer)["/mnt/a"] == Bind(target="/mnt/a", source="/mnt/a", optional=True)
 
 
 def test_a_directory_that_cannot_be_entered_is_there_and_cannot_be_entered() -> None:

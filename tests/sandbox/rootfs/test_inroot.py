@@ -14,10 +14,13 @@ from pytest_isolate.sandbox.inroot import NewRoot
 from pytest_isolate.sandbox.mountplan import Bind
 from pytest_isolate.sandbox.mountplan import Directory
 from pytest_isolate.sandbox.mountplan import File
+from pytest_isolate.sandbox.mountplan import Overlay
 from pytest_isolate.sandbox.mountplan import Symlink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pytest_isolate.sandbox.mountplan import Mount
 
 
 @pytest.fixture
@@ -173,3 +176,14 @@ def test_an_error_says_what_was_being_done_and_why(top: Path) -> None:
 
     assert str(caught.value).startswith("mount /no/such/file on /x (read-only, recursive): ")
     assert caught.value.errno_name in {"ENOENT", "EPERM"}
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        Bind(target="/gone", source="/no/such", optional=True),
+        Overlay(target="/gone", lower="/no/such", optional=True),
+    ],
+)
+def test_what_the_host_removed_since_is_left_out_if_it_may_be(top: Path, gone: Mount) -> None:
+    assert mounts.execute([gone], str(top), str(top), userns=False) == ()

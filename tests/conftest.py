@@ -1,0 +1,111 @@
+"""What tests of every kind share: pytester, and an eye on what they leave behind."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+import fcntl
+import os
+from pathlib import Path
+import time
+from typing import TYPE_CHECKING
+from typing import Final
+import uuid
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest_plugins = ["pytester"]
+
+_PATIENCE_SECONDS: Final = 20.0
+#: Where a sandboxed test may write and must leave nothing.
+_PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/etc", os.path.expanduser("~"))
+
+
+class Footprint:
+    """The machine as it was: mounts, run directories of cgroups, files, and later processes."""
+
+    def __init__(self) -> None:
+        self.token = uuid.uuid4().hex
+        self._mounts = _mounts()
+        self._groups = _abandoned_groups()
+        self._files = _files()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """An environment whose processes are found again."""
+        return {**os.environ, "ISOLATE_TEST_TOKEN": self.token}
+
+    def left(self) -> list[str]:
+        """Return what is there now and was not; what is going is waited for."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while (found := self._found()) and time.monotonic() < end:
+            time.sleep(0.02)
+        return found
+
+    def _found(self) -> list[str]:
+        return [
+            *(f"mount {line}" for line in _mounts() ^ self._mounts),
+            *(f"cgroup {path}" for path in _abandoned_groups() - self._groups),
+            *(f"file {path}" for path in _files() - self._files),
+            *(f"process {line}" for line in _processes(self.token)),
+        ]
+
+
+@pytest.fixture
+def footprint() -> Iterator[Footprint]:
+    """The machine as it was; whatever stays behind fails the test."""
+    footprint = Footprint()
+    yield footprint
+    assert footprint.left() == []
+
+
+def _mounts() -> set[str]:
+    return set(Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines())
+
+
+def _files() -> set[str]:
+    # Only names: what lies in pytest's own directories changes all the time.
+    return {
+        os.path.join(place, name)
+        for place in _PLACES
+        if os.access(place, os.R_OK)
+        for name in os.listdir(place)
+    }
+
+
+def _abandoned_groups() -> set[str]:
+    """Return the run directories whose keeper is dead; a living one holds a lock on its own."""
+    return {
+        os.path.join(place, name)
+        for place, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith("pytest-isolate.") and _is_abandoned(os.path.join(place, name))
+    }
+
+
+def _is_abandoned(directory: str) -> bool:
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, PermissionError):
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return os.path.exists(directory)
+
+
+def _processes(token: str) -> list[str]:
+    """Return the command lines of the processes that have *token* in their environment."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):  # it has ended, or is another user's
+                process = Path("/proc", name)
+                if token.encode() in (process / "environ").read_bytes():
+                    found.append(process.joinpath("cmdline").read_bytes().decode(errors="replace"))
+    return found
