@@ -48,7 +48,7 @@ def header(policy: Policy, capabilities: Capabilities | None) -> str:
     match resolution:
         case Resolved(spec):
             facts.append(_namespaces(spec.network))
-            facts.append(_root(spec.root))
+            facts.append(_root(spec.root, capabilities))
             lost = {wish.setting: wish.note for wish in lost_wishes(policy, capabilities)}
             facts += _settings(policy, lost, capabilities)
         case Unconfined(notes):
@@ -64,10 +64,10 @@ def _namespaces(network: Network) -> str:
     return "+".join(name for name in NAMESPACES if name != "net" or network is not Network.HOST)
 
 
-def _root(root: Root) -> str:
+def _root(root: Root, capabilities: Capabilities) -> str:
     match root:
         case HostRoot():
-            return "root overlay"
+            return capabilities["overlay"].how or "root overlay"
         case MinimalRoot():
             return "root minimal"
         case DirectoryRoot(path):

@@ -26,6 +26,10 @@ from pytest_isolate import ledger
 from pytest_isolate import reports
 from pytest_isolate import warned
 from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.outcome import SetupFailed
+from pytest_isolate.sandbox.outcome import Signaled
+from pytest_isolate.wire.frames import Confined
 from pytest_isolate.wire.frames import Event
 from pytest_isolate.wire.frames import Phase
 from pytest_isolate.wire.frames import Report
@@ -64,6 +68,7 @@ class Replay:
     _trouble: SandboxError | None = None  #: what was wrong with what the test process said
     _sections: list[tuple[str, str]] = field(default_factory=list)  #: for a death's report
     _death: Death | None = None
+    _confined: bool = False  #: whether the test process has entered its sandbox
     _phase: When = "setup"
     _since: float = field(default_factory=time.time)
     _held: pytest.TestReport | None = None  #: the teardown's
@@ -80,6 +85,8 @@ class Replay:
     def hear(self, frame: Frame) -> None:
         """Take *frame* from the test process."""
         match frame:
+            case Confined():
+                self._confined = True
             case Phase(when=("setup" | "call" | "teardown") as when):
                 self._phase = when
                 self._since = time.time()
@@ -148,7 +155,10 @@ class Replay:
             self._trouble = SandboxError(_READING, end.garbage)
         elif end.said_bye and not ended and self._trouble is None:
             self._trouble = SandboxError(_READING, "it left without a report of its teardown")
-        death = deaths.death_of(end.outcome, complete=end.said_bye and ended, trouble=self._trouble)
+        outcome = end.outcome
+        if not self._confined and isinstance(outcome, Exited | Signaled):
+            outcome = SetupFailed(SandboxError("enter sandbox", "the process did not get there"))
+        death = deaths.death_of(outcome, complete=end.said_bye and ended, trouble=self._trouble)
         if death is None:
             return
         when = self._dying()

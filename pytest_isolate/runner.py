@@ -224,13 +224,16 @@ def _run(
             preload=needed_libraries() if isinstance(lease.spec.root, DirectoryRoot) else (),
         )
         _compat.flush_streams(config)
+        # Before the fork, and not while the test runs: until the process ends, every page that is
+        # written to here is copied.
+        runner.sandboxes.foresee(nextitem)
         end = supervisor.run(
             lease,
             entry,
             partial(child.run, item, runner.tap, output, order),
             timeout=policy.timeout,
             on_frame=replay.hear,
-            on_start=lambda _: runner.sandboxes.foresee(nextitem),
+            live=gate >= 0,
         )
         replay.judge(
             end,

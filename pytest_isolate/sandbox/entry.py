@@ -1,8 +1,8 @@
 """How a process goes into a ready sandbox, and what it leaves behind at the door.
 
-The order matters: the cgroup first, so that nothing the test does is charged elsewhere; then the
-namespaces; then the cgroup namespace, whose root is the cgroup just joined; the capabilities last,
-because every step before needs some.
+The order matters: the namespaces first, for whoever enters a PID namespace has to fork, and only
+the process itself is to be counted in the cgroup; then the cgroup namespace, whose root is the
+cgroup just joined; the capabilities last, because every step before needs some.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox.errors import step
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from collections.abc import Iterable
     from collections.abc import Mapping
 
     from pytest_isolate.sandbox.spec import Spec
@@ -41,29 +43,35 @@ class Entry:
     preload: tuple[str, ...] = ()  #: libraries to load while the host's can still be found
 
 
-def join(spec: Spec, init: int, cgroups: tuple[int, ...], *, pid_too: bool) -> None:
-    """Put the calling process into the sandbox whose PID 1 the pidfd *init* is.
+def enter(spec: Spec, init: int, *, pid_too: bool) -> None:
+    """Enter the namespaces of the sandbox whose PID 1 the pidfd *init* is.
 
     A PID namespace is entered by the next child only, hence *pid_too* and a fork after it.
     """
     flags = namespaces.flags(spec)
-    if not pid_too:
-        flags &= ~_libc.CLONE_NEWPID
+    with step("enter namespaces"):
+        _libc.setns(init, flags if pid_too else flags & ~_libc.CLONE_NEWPID)
+
+
+def join(cgroups: tuple[int, ...]) -> None:
+    """Join *cgroups*, and see them as the root of all."""
     with step("join cgroup"):
         for procs in cgroups:
             os.write(procs, b"0")
-    with step("enter namespaces"):
-        _libc.setns(init, flags)
     with step("make cgroup namespace"):
         _libc.unshare(_libc.CLONE_NEWCGROUP)
 
 
-def settle(spec: Spec, entry: Entry, own_fds: tuple[int, ...]) -> None:
-    """Drop what the process must not keep, and take its place inside."""
+def settle(spec: Spec, entry: Entry, leading_out: Iterable[int]) -> None:
+    """Drop what the process must not keep, and take its place inside.
+
+    *leading_out* are the descriptors to cover, found before the fork: what a fresh fork touches
+    costs a page fault.
+    """
     if entry.new_session:
         # A process group is inherited across PID namespaces: kill(0, sig) would reach pytest.
         os.setsid()
-    cover_descriptors(keep={*_STANDARD, *entry.keep_fds, *own_fds})
+    cover_descriptors(leading_out)
     with step(f"change directory to {entry.cwd}"):
         os.chdir(entry.cwd)
     set_environment(entry)
@@ -77,21 +85,28 @@ def set_environment(entry: Entry) -> None:
         for name in list(os.environ):
             if not any(fnmatchcase(name, pattern) for pattern in entry.pass_env):
                 del os.environ[name]
-    os.environ.update(entry.env)
+    if entry.env:
+        os.environ.update(entry.env)
 
 
-def cover_descriptors(*, keep: set[int]) -> None:
-    """Put /dev/null over inherited descriptors that lead out of the sandbox.
+def descriptors_that_lead_out(keep: Collection[int]) -> tuple[int, ...]:
+    """Return the descriptors of this process, but for *keep*, that lead out of a sandbox.
 
     A directory leads to the old root (CVE-2024-21626), a socket or pipe to another process, a
     file open for writing to a file of the host, a pidfd to a process that could be signalled.
-    They are covered and not closed: their owners can still close them.
     """
+    return tuple(
+        fd
+        for fd in map(int, os.listdir("/proc/self/fd"))
+        if fd not in keep and fd not in _STANDARD and _leads_out(fd)
+    )
+
+
+def cover_descriptors(fds: Iterable[int]) -> None:
+    """Put /dev/null over *fds*; they are not closed, for their owners can still do that."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
-        if fd not in keep and fd != null and _leads_out(fd):
-            os.dup2(null, fd, inheritable=os.get_inheritable(fd))
+    for fd in fds:
+        os.dup2(null, fd, inheritable=os.get_inheritable(fd))
     os.close(null)
 
 

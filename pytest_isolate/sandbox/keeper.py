@@ -55,7 +55,7 @@ class Cell:
 
     number: int
     spec: Spec
-    builder: int  #: pid
+    builder: int  #: pid, 0 once reaped
     report: int  #: read end, -1 once at its end
     life: int  #: write end, -1 once closed
     group: Group | None
@@ -181,7 +181,7 @@ class Keeper:
         if not data:
             self._drop(cell.report)
             cell.report = -1
-            self._reap(cell.builder)
+            self._reap_builder(cell)
             if not cell.ready:
                 self._refuse(cell)
             return
@@ -243,7 +243,8 @@ class Keeper:
     def _bury(self, cell: Cell) -> None:
         self._drop(cell.pidfd)
         cell.pidfd = -1
-        self._reap(cell.init)
+        self._reap_builder(cell)  # until it has left, init is its child
+        os.waitpid(cell.init, 0)
         self._close_life(cell)
         if cell.dying or not cell.ready:
             self._forget(cell)
@@ -261,10 +262,10 @@ class Keeper:
             os.close(cell.life)
             cell.life = -1
 
-    @staticmethod
-    def _reap(pid: int) -> None:
-        if pid:
-            os.waitpid(pid, 0)
+    def _reap_builder(self, cell: Cell) -> None:
+        builder, cell.builder = cell.builder, 0
+        if builder:
+            os.waitpid(builder, 0)
 
     def _destroy_all(self) -> None:
         deadline = time.monotonic() + _LAST_WORDS_SECONDS

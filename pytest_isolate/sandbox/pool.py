@@ -89,6 +89,7 @@ class Pool:
         self._capabilities: Capabilities | None = None
         self._next = 1
         self._ordered: dict[int, Spec] = {}
+        self._encoded: dict[Spec, dict[str, object]] = {}
         self._arrived: dict[int, tuple[Ready | Unready, list[int]]] = {}
         #: Whether a child can be forked straight into a PID namespace, see `supervisor`.
         self.forks_inside = privileges.has(privileges.effective(), privileges.CAP_SYS_ADMIN)
@@ -134,7 +135,9 @@ class Pool:
         self._check_owner()
         number = self._next
         self._next += 1
-        self._send(Prepare(number, spec.to_json()))
+        if spec not in self._encoded:
+            self._encoded[spec] = spec.to_json()
+        self._send(Prepare(number, self._encoded[spec]))
         self._ordered[number] = spec
         return number
 
@@ -204,7 +207,10 @@ class Pool:
     def _hear(self) -> None:
         try:
             received = self._socket.receive(timeout=_PATIENCE_SECONDS)
-        except (PeerGone, TimeoutError):
+        except TimeoutError:
+            msg = f"the keeper of the sandboxes did not answer for {_PATIENCE_SECONDS:g} s"
+            raise KeeperError(msg) from None
+        except PeerGone:
             raise self._mourn() from None
         match received:
             case None:

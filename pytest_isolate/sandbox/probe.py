@@ -57,7 +57,8 @@ def try_entry(init: int) -> SandboxError | None:
     """Send a process into the ready sandbox of the pidfd *init*; return what stopped it."""
 
     def enter() -> None:
-        entry.join(Spec(), init, (), pid_too=True)
+        entry.enter(Spec(), init, pid_too=True)
+        entry.join(())
         privileges.drop(User.KEEP, os.getuid())
 
     return _attempt(enter)
@@ -69,7 +70,7 @@ def capabilities(
     """Return what this machine gives, *trial* being how the trial sandbox failed, if it did."""
     how = {
         "userns": "all ids" if planner.maps_all else "one id",
-        "overlay": "root overlay" if planner.machine_root else "overlay per directory",
+        "overlay": "root overlay" if planner.machine_root else "root overlay per directory",
     }
     failures = {} if trial is None else {**_missing_namespaces(), **_blame(trial)}
     parts = [

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+import math
 import os
 import select
 import signal
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _BROKEN: Final = 3  #: exit status of a process whose *main* raised
 _STATUS: Final = struct.Struct("id")  #: wait status, CPU seconds
+_LULL_SECONDS: Final = 0.02  #: how long frames are left waiting at first
 _DYING_SECONDS: Final = 30.0  #: how long a killed process may take to be gone
 _DRAIN_SECONDS: Final = 5.0  #: how long frames may still come after the process has ended
 
@@ -71,11 +73,12 @@ def run(
     timeout: float | None = None,
     on_frame: Callable[[Frame], None] = lambda _: None,
     on_start: Callable[[int], None] = lambda _: None,
+    live: bool = False,
 ) -> End:
     """Run *main* in a fork of this process, inside the sandbox of *lease*.
 
-    *on_start* is told the pid, *on_frame* every frame as it arrives. After *timeout* seconds, or
-    if a callback raises, everything in the sandbox is killed.
+    *on_start* is told the pid, *on_frame* every frame: at once if it is *live*, else soon. After
+    *timeout* seconds, or if a callback raises, everything in the sandbox is killed.
     """
     started = time.monotonic()
     watch = _Watch(on_frame)
@@ -87,7 +90,7 @@ def run(
     else:
         try:
             on_start(process.pid)
-            timed_out = _follow(process, lease, watch, timeout)
+            timed_out = _follow(process, lease, watch, timeout, live=live)
             last = process.wait(timed_out=timed_out)
         except BaseException:
             lease.kill()
@@ -159,11 +162,12 @@ def _spawn(lease: Lease, entry: Entry, main: Callable[[Writer], None]) -> _Proce
     inside = lease.pool.forks_inside
     reading, writing = os.pipe2(os.O_CLOEXEC)
     relayed, relaying = (-1, -1) if inside else os.pipe2(os.O_CLOEXEC)
+    leading_out = door.descriptors_that_lead_out(keep=(*entry.keep_fds, writing))
     try:
         with step("fork into sandbox"):
             pid = _fork_into(lease.init) if inside else _fork()
         if pid == 0:
-            _be_child(lease, entry, main, writing, relaying)
+            _be_child(lease, entry, main, leading_out, writing=writing, relaying=relaying)
     except SandboxError:
         _close(reading, relayed)
         raise
@@ -201,17 +205,22 @@ def _fork_into(init: int) -> int:
 
 
 def _be_child(
-    lease: Lease, entry: Entry, main: Callable[[Writer], None], writing: int, relaying: int
+    lease: Lease,
+    entry: Entry,
+    main: Callable[[Writer], None],
+    leading_out: tuple[int, ...],
+    *,
+    writing: int,
+    relaying: int,
 ) -> NoReturn:
     status = _BROKEN
     try:
         interpreter.preload(entry.preload)
-        door.join(lease.spec, lease.init, lease.joins, pid_too=relaying >= 0)
-        if relaying >= 0:
-            pid = os.fork()
-            if pid:
-                _relay(pid, relaying)
-        door.settle(lease.spec, entry, (writing,))
+        door.enter(lease.spec, lease.init, pid_too=relaying >= 0)
+        if relaying >= 0 and (pid := os.fork()):
+            _relay(pid, relaying)
+        door.join(lease.joins)
+        door.settle(lease.spec, entry, leading_out)
         writer = Writer(writing)
         writer.send(Confined())
         main(writer)
@@ -241,29 +250,47 @@ def _relay(pid: int, relaying: int) -> NoReturn:
     os._exit(0)
 
 
-def _follow(process: _Process, lease: Lease, watch: _Watch, timeout: float | None) -> bool:
+def _follow(
+    process: _Process, lease: Lease, watch: _Watch, timeout: float | None, *, live: bool
+) -> bool:
     """Read frames until the process has ended; return whether *timeout* ended it."""
     reader = process.reader
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _Deadline(timeout)
     poll = select.poll()
     poll.register(process.pidfd, select.POLLIN)
+    if not live:
+        # Most tests are over sooner: the pipe keeps what they say, and one waking reads it all.
+        poll.poll(deadline.milliseconds(at_most=_LULL_SECONDS))
     poll.register(reader.fd, select.POLLIN)
-    timed_out = False
     while True:
-        ready = dict(poll.poll(_milliseconds(deadline)))
+        ready = dict(poll.poll(deadline.milliseconds()))
         ended = process.pidfd in ready
         _drain(reader, watch, until_empty=ended)
         if ended:
-            return timed_out
+            return deadline.expired
         if reader.eof and reader.fd in ready:
             poll.unregister(reader.fd)
         # At every turn, and not only when all is quiet: a flood of frames must not outrun it.
-        if deadline is not None and time.monotonic() >= deadline:
-            if timed_out:
+        if deadline.is_over():
+            if deadline.expired:
                 raise SandboxError("kill sandbox", "its processes did not die")
-            timed_out = True
             lease.kill()
-            deadline = time.monotonic() + _DYING_SECONDS
+            deadline = _Deadline(_DYING_SECONDS, expired=True)
+
+
+class _Deadline:
+    """When the patience of *seconds* ends; *expired* says that it is the one after the first."""
+
+    def __init__(self, seconds: float | None, *, expired: bool = False) -> None:
+        self._time = math.inf if seconds is None else time.monotonic() + seconds
+        self.expired = expired
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._time
+
+    def milliseconds(self, at_most: float = math.inf) -> float | None:
+        left = min(at_most, max(0.0, self._time - time.monotonic()))
+        return None if left == math.inf else left * 1000
 
 
 def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:
@@ -274,10 +301,6 @@ def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:
             watch.hear(frame)
         if not until_empty or time.monotonic() > stop:
             return
-
-
-def _milliseconds(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
 
 
 def _judge(

@@ -63,7 +63,12 @@ def test_machine_is_as_it_was(footprint: Footprint, tmp_path: Path, *, can_cap: 
     command = [sys.executable, "-m", "pytest", "--isolate", "-p", "no:cacheprovider", file]
     done = subprocess.run(
         [*command, *([] if can_cap else ["--isolate-unavailable=degrade"])],
-        env={**footprint.environment, "TMPDIR": os.fspath(scratch), **cap},
+        env={
+            **footprint.environment,
+            **cap,
+            "TMPDIR": os.fspath(scratch),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         cwd=tmp_path,
         capture_output=True,
         text=True,

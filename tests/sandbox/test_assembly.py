@@ -31,7 +31,7 @@ def processes(spec: Spec, init: int) -> list[str]:
     answer, answer_end = os.pipe()
     pid = os.fork()
     if pid == 0:
-        entry.join(spec, init, (), pid_too=True)
+        entry.enter(spec, init, pid_too=True)
         inside = os.fork()
         if inside == 0:
             seen = sorted(name for name in os.listdir("/proc") if name.isdigit())
