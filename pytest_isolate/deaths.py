@@ -118,3 +118,14 @@ def figures(usage: Usage, cap: int | None) -> str:
     if usage.processes is not None:
         lines.append(f"most processes and threads at once: {usage.processes}")
     return "\n".join(lines)
+
+
+def without_frames_below(stacks: str, file: str) -> str:
+    """Return faulthandler's *stacks*, each only down to the first frame in *file*, without it."""
+    kept: list[str] = []
+    below = False
+    for line in stacks.splitlines():
+        below = line.startswith("  File ") and (below or f'File "{file}"' in line)
+        if not below:
+            kept.append(line)
+    return "\n".join(kept)

@@ -48,9 +48,6 @@ if TYPE_CHECKING:
     from pytest_isolate.wire.frames import Json
 
 #: Stops of the session that end the test at once, without its remaining reports.
-#: How faulthandler begins a frame, and our first in a test process.
-_FRAME: Final = "  File "
-_FORK: Final = f'File "{child.__file__}"'
 _READING: Final = "read what the test process sent"
 _AT_ONCE: Final = ("exit", "interrupt")
 
@@ -164,7 +161,10 @@ class Replay:
         when = self._dying()
         if self._held is None:
             self._sections += [(f"Captured {name} {when}", text) for name, text in output.items()]
-        self._sections.append(("Stacks of all threads", _own_frames_cut(stacks)))
+        self._sections.append((
+            "Stacks of all threads",
+            deaths.without_frames_below(stacks, child.__file__),
+        ))
         self._sections.append(("Figures", deaths.figures(end.usage, cap)))
         self._die(death, when)
 
@@ -277,17 +277,6 @@ class Replay:
                     _interrupt(place)
                 case _:
                     pass
-
-
-def _own_frames_cut(stacks: str) -> str:
-    """Return *stacks* without what is below the test's protocol: the way of pytest to its fork."""
-    kept: list[str] = []
-    below = False
-    for line in stacks.splitlines():
-        below = line.startswith(_FRAME) and (below or _FORK in line)
-        if not below:
-            kept.append(line)
-    return "\n".join(kept)
 
 
 def _interrupt(place: str) -> NoReturn:

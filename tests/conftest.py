@@ -55,7 +55,7 @@ class Footprint:
 
 @pytest.fixture
 def footprint() -> Iterator[Footprint]:
-    """The machine as it was; whatever stays behind fails the test."""
+    """Return the machine as it was; whatever stays behind fails the test."""
     footprint = Footprint()
     yield footprint
     assert footprint.left() == []

@@ -48,6 +48,7 @@ from pytest_isolate.wire.frames import Event
 from pytest_isolate.wire.frames import Frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Iterator
 
     from pytest_isolate.sandbox.outcome import Outcome
@@ -86,14 +87,15 @@ def register(commands: argparse._SubParsersAction) -> None:  # type: ignore[type
     parser.add_argument(
         "arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="all that follows is its own"
     )
-    parser.set_defaults(call=_run, error=parser.error)
+    parser.set_defaults(call=_run, parser=parser)
 
 
 def _run(options: argparse.Namespace) -> int:
     try:
         policy = _policy(options)
     except PolicyError as error:
-        options.error(str(error))
+        parser: argparse.ArgumentParser = options.parser
+        parser.error(str(error))
     pool = Pool.start()
     try:
         return _run_in(pool, policy, [options.command, *options.arguments])
@@ -202,7 +204,7 @@ def _with_interpreter(spec: Spec) -> Spec:
 
 
 @contextmanager
-def _signals() -> Iterator[object]:
+def _signals() -> Iterator[Callable[[int], None]]:
     """Pass signals on to the command, and yield what to tell its pid to."""
     target = 0
 

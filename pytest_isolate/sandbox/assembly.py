@@ -153,8 +153,8 @@ def _enter_by_child(order: Order) -> tuple[str, ...]:
             os._exit(0)
     os.close(answer_end)
     with os.fdopen(answer, "rb") as words:
-        word = json.loads(words.read())
+        said = json.loads(words.read())
     os.waitpid(pid, 0)
-    if "error" in word:
-        raise SandboxError.from_json(word["error"])
-    return tuple(word["notes"])
+    if "error" in said:
+        raise SandboxError.from_json(said["error"])
+    return tuple(said["notes"])

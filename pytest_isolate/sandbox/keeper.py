@@ -201,6 +201,9 @@ class Keeper:
             case {"stage": init.Stage.FAILED, "error": dict(error)}:
                 cell.error = SandboxError.from_json(error)
                 return
+            case _:
+                cell.error = SandboxError("make sandbox", f"its builder said {word}")
+                return
         if cell.ready:
             self._hand_over(cell)
 

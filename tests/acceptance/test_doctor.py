@@ -29,4 +29,3 @@ def test_json_says_the_same_as_the_table() -> None:
     for entry in entries:
         state = "yes" if entry["available"] else "no"
         assert f"{entry['name']:<10}  {state}" in table
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 import subprocess
 import sys
 import textwrap
@@ -13,6 +12,8 @@ from typing import Final
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Footprint
 
 MISBEHAVING: Final = """
@@ -60,7 +61,7 @@ def test_machine_is_as_it_was(footprint: Footprint, tmp_path: Path, *, can_cap: 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     cap = {"can_cap": "1"} if can_cap else {}
-    command = [sys.executable, "-m", "pytest", "--isolate", "-p", "no:cacheprovider", file]
+    command = [sys.executable, "-m", "pytest", "--isolate", "-p", "no:cacheprovider", str(file)]
     done = subprocess.run(
         [*command, *([] if can_cap else ["--isolate-unavailable=degrade"])],
         env={

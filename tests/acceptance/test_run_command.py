@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 import pty
 import select
 import signal
@@ -17,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 RUN: Final = (sys.executable, "-m", "pytest_isolate", "run")
 PATIENCE: Final = 30.0
@@ -71,7 +71,8 @@ def test_end_has_its_status_and_one_line(arguments: list[str], status: int, line
     assert (done.returncode, done.stderr) == (status, line)
 
 
-def test_oom_kill_is_told(require_cap: None) -> None:
+@pytest.mark.usefixtures("require_cap")
+def test_oom_kill_is_told() -> None:
     done = run("--memory", "64M", "--", sys.executable, "-c", "bytearray(10**9)")
 
     assert done.returncode == 128 + signal.SIGKILL

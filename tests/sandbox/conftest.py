@@ -30,7 +30,7 @@ def require() -> Callable[[Capability], None]:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    """A keeper for the tests of a module."""
+    """Start a keeper for the tests of a module."""
     pool = Pool.start()
     yield pool
     pool.close()

@@ -350,7 +350,11 @@ def test_directory_that_is_not_there_is_a_setup_failure(run: Callable[..., End])
 
 def test_frames_arrive_whole_and_in_order(run: Callable[..., End]) -> None:
     heard: list[Frame] = []
-    sent = [Phase("a", "call"), Event("large", {"x": "y" * 3 * MIB}), Phase("a", "teardown")]
+    sent: list[Frame] = [
+        Phase("a", "call"),
+        Event("large", {"x": "y" * 3 * MIB}),
+        Phase("a", "teardown"),
+    ]
 
     def main(writer: Writer) -> None:
         for frame in sent:
@@ -409,12 +413,12 @@ def test_memory_cap_counts_grandchildren_together(
     run: Callable[..., End], memory_cap: Spec
 ) -> None:
     def main(_: Writer) -> None:
-        for _ in range(4):
+        for _number in range(4):
             if os.fork() == 0:
                 hoard = bytearray(30 * MIB)
                 time.sleep(5)
                 os._exit(len(hoard) & 1)
-        for _ in range(4):
+        for _number in range(4):
             os.wait()
 
     end = run(main, memory_cap)
@@ -425,7 +429,7 @@ def test_memory_cap_counts_grandchildren_together(
 def test_memory_cap_counts_files_in_a_tmpfs(run: Callable[..., End], memory_cap: Spec) -> None:
     def main(_: Writer) -> None:
         with Path("/dev/shm/big").open("wb") as file:
-            for _ in range(100):
+            for _number in range(100):
                 file.write(bytes(MIB))
 
     assert isinstance(run(main, memory_cap).outcome, OutOfMemory)
@@ -525,7 +529,7 @@ def test_exception_out_of_main_is_an_early_exit(
 
 
 def test_exception_out_of_a_callback_kills_the_process_and_goes_on_up(
-    run: Callable[..., End], tmp_path: Path
+    run: Callable[..., End],
 ) -> None:
     pids: list[int] = []
 
@@ -542,12 +546,11 @@ def test_orphans_do_not_stay_as_zombies(ask: Callable[..., Any]) -> None:
     def orphan() -> list[str]:
         subprocess.run(["sh", "-c", "true & exit"], check=True)
         end = time.monotonic() + 5
-        while time.monotonic() < end:
+        rest = ["?"]
+        while rest and time.monotonic() < end:
             rest = [
                 p for p in os.listdir("/proc") if p.isdigit() and int(p) not in {1, os.getpid()}
             ]
-            if not rest:
-                break
         return rest
 
     assert ask(orphan) == []
@@ -584,7 +587,7 @@ def test_request_that_makes_no_sense_is_one_line(pool: Pool) -> None:
 
 
 def test_temporary_directory_of_the_caller_is_there_and_empty(
-    ask: Callable[..., Any], tmp_path: Path
+    ask: Callable[..., Any],
 ) -> None:
     scratch = Path("/tmp") / f"isolate-test-{os.getpid()}"
     scratch.mkdir(mode=0o700)

@@ -128,3 +128,22 @@ def test_figures_for_people_name_the_cap() -> None:
     usage = Usage(wall_seconds=1.0, memory_peak=MIB)
 
     assert deaths.figures(usage, 2 * MIB) == "wall time: 1.00 s\nmemory peak: 1.0 MiB of 2.0 MiB"
+
+
+def test_stacks_end_where_the_tests_own_frames_do() -> None:
+    stacks = """\
+Current thread 0x1 (most recent call first):
+  File "/test.py", line 1 in test
+  File "/ours.py", line 2 in run
+  File "/pytest.py", line 3 in main
+
+Thread 0x2 (most recent call first):
+  File "/thread.py", line 4 in run"""
+
+    assert deaths.without_frames_below(stacks, "/ours.py").splitlines() == [
+        "Current thread 0x1 (most recent call first):",
+        '  File "/test.py", line 1 in test',
+        "",
+        "Thread 0x2 (most recent call first):",
+        '  File "/thread.py", line 4 in run',
+    ]
