@@ -34,6 +34,7 @@ MARKER: Final = "isolated"
 #: An item's policy; `None` is not isolated.
 policy_key = pytest.StashKey[Policy | None]()
 _run_key = pytest.StashKey[Policy]()
+_checked_key = pytest.StashKey[bool]()
 
 _ACTIONS: Final[Mapping[Shape, Mapping[str, Any]]] = {
     Shape.SWITCH: {"action": "store_const", "const": True},
@@ -213,6 +214,7 @@ def check_all(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
     lines = list(dict.fromkeys(_mistakes(items)))
     if not lines:
+        config.stash[_checked_key] = True
         return
     if len(lines) > _MOST:
         lines = [*lines[:_MOST], f"and {len(lines) - _MOST} more wrong values of markers"]
@@ -221,6 +223,11 @@ def check_all(config: pytest.Config, items: list[pytest.Item]) -> None:
         raise pytest.UsageError(*lines)
     output[_WORKER_OUTPUT] = lines
     items.clear()
+
+
+def are_checked(config: pytest.Config) -> bool:
+    """Return whether `check_all` has found nothing wrong."""
+    return config.stash.get(_checked_key, False)
 
 
 def check_worker(worker: Worker) -> None:

@@ -44,8 +44,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Have the first sandboxes made."""
-    session.config.stash[runner.runner_key].expect(session.items)
+    """Have the first sandboxes made, unless `pytest_collection_modifyitems` has just failed."""
+    if options.are_checked(session.config):
+        session.config.stash[runner.runner_key].expect(session.items)
 
 
 def pytest_report_collectionfinish(

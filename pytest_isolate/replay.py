@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 #: Stops of the session that end the test at once, without its remaining reports.
 _READING: Final = "read what the test process sent"
 _AT_ONCE: Final = ("exit", "interrupt")
+_MOST_LINES: Final = 2**31  #: that a code object may be said to begin at
+#: Attributes of the session that end it after the test.
+_AFTERWARDS: Final = ("shouldstop", "shouldfail")
 
 
 @final
@@ -94,7 +97,7 @@ class Replay:
                 self._hear_warning(frame)
             case Stop(kind=kind, reason=reason):
                 self._stops.append(frame)
-                if kind not in _AT_ONCE and not getattr(self.item.session, kind, True):
+                if kind in _AFTERWARDS and not getattr(self.item.session, kind):
                     setattr(self.item.session, kind, reason)
             case Event(name, data) if name == child.BROKEN:
                 self._trouble = SandboxError("run pytest's hooks", str(data.get("error")))
@@ -282,7 +285,7 @@ class Replay:
 def _interrupt(place: str) -> NoReturn:
     """Raise KeyboardInterrupt as if at *place*, `path:line`: pytest tells the user where it was."""
     path, _, line = place.rpartition(":")
-    number = int(line) if line.isdecimal() else 1
+    number = int(line) if line.isdecimal() and 0 < int(line) < _MOST_LINES else 1
     # Line numbers in a code object are relative to its first one; the body comes one line later.
     code = _raise_interrupt.__code__.replace(co_filename=path, co_firstlineno=number - 1)
     FunctionType(code, {})()

@@ -257,9 +257,11 @@ def _talks_live(config: pytest.Config) -> bool:
 def _gate(stack: ExitStack, replay: Replay) -> int:
     """Return a pipe's end at which the test process waits until its report is shown."""
     gate, opener = (_own(stack, fd) for fd in os.pipe2(os.O_CLOEXEC))
+    os.set_blocking(opener, False)
 
     def open_gate() -> None:
-        os.write(opener, b"+")
+        with suppress(BlockingIOError):  # full: nobody waits there
+            os.write(opener, b"+")
 
     replay.shown = open_gate
     return gate

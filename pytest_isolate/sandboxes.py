@@ -145,29 +145,29 @@ class Sandboxes:
 
     def resolve(self, policy: Policy) -> Resolution:
         """Return the sandbox that *policy* is on this machine, or why it is not."""
-        if policy not in self._resolutions:
-            self._resolutions[policy] = self._resolve(policy)
-        return self._resolutions[policy]
-
-    def _resolve(self, policy: Policy) -> Resolution:
+        if policy in self._resolutions:
+            return self._resolutions[policy]
         if sys.platform != "linux":
-            error = SandboxError("isolate a test", f"needs Linux, and this is {sys.platform}")
-            degrade = policy.unavailable is Recourse.DEGRADE
-            return Unconfined((str(error),)) if degrade else Unavailable(error)
+            return _not_linux(policy)
         try:
             resolution = resolve(policy, self.capabilities)
         except KeeperError as error:
+            self._forget_keeper()  # the next item gets a new one
             return Unavailable(SandboxError("start the keeper of the sandboxes", str(error)))
-        if isinstance(resolution, Resolved) and self._paths is not None:
-            spec = dataclasses.replace(
-                resolution.spec,
-                writable=(*resolution.spec.writable, *self._paths.writable),
-                project=self._paths.project,
-                imports=self._paths.imports,
-                scratch=self._paths.scratch,
-            )
-            resolution = dataclasses.replace(resolution, spec=spec)
+        self._resolutions[policy] = resolution = self._with_paths(resolution)
         return resolution
+
+    def _with_paths(self, resolution: Resolution) -> Resolution:
+        if not isinstance(resolution, Resolved) or self._paths is None:
+            return resolution
+        spec = dataclasses.replace(
+            resolution.spec,
+            writable=(*resolution.spec.writable, *self._paths.writable),
+            project=self._paths.project,
+            imports=self._paths.imports,
+            scratch=self._paths.scratch,
+        )
+        return dataclasses.replace(resolution, spec=spec)
 
     @contextmanager
     def lease(self, spec: Spec) -> Iterator[Lease]:
@@ -184,3 +184,10 @@ class Sandboxes:
             yield lease
         finally:
             lease.retire()
+
+
+def _not_linux(policy: Policy) -> Resolution:
+    error = SandboxError("isolate a test", f"needs Linux, and this is {sys.platform}")
+    if policy.unavailable is Recourse.DEGRADE:
+        return Unconfined((str(error),))
+    return Unavailable(error)

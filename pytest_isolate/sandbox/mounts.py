@@ -45,6 +45,7 @@ _OVERLAY_AS_ROOT: Final = "redirect_dir=on,index=on,xino=on,metacopy=off"
 #: with them, and drops index without a word.
 _OVERLAY_IN_USERNS: Final = "userxattr,xino=on"
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
+_NAMED: Final = 3  # of a list of paths that may be long
 
 
 def execute(
@@ -69,7 +70,7 @@ def execute(
             except OSError as error:
                 if not _is_gone(mount):
                     raise _failed(mount, error) from None
-        return tuple(executor.notes)
+        return executor.notes()
     finally:
         root.close()
         os.umask(umask)
@@ -92,19 +93,25 @@ def _failed(mount: Mount, error: OSError) -> SandboxError:
 @final
 class _Executor:
     def __init__(self, root: NewRoot, layers: str, *, userns: bool, pids_of: int | None) -> None:
-        self.notes: Final[list[str]] = []
+        self._notes: Final[dict[tuple[str, str], list[str]]] = {}
         self._root: Final = root
         self._layers: Final = layers
         self._userns: Final = userns
         self._proc_data: Final = "" if pids_of is None else f"pidns=/proc/{pids_of}/ns/pid"
         self._count = 0
 
+    def notes(self) -> tuple[str, ...]:
+        """Return one note for each way in which something is less than planned."""
+        return tuple(
+            f"{what}: {_some(targets)} ({why})" for (what, why), targets in self._notes.items()
+        )
+
     def check_marks(self) -> None:
         """Note it if overlayfs has no place for its marks."""
         try:
             os.setxattr(self._layers, "user.overlay", b"")
         except OSError as error:
-            self._note("the host's directories cannot be removed", "attributes on tmpfs", error)
+            self._note("directories that cannot be removed", "of the host", "attributes", error)
 
     def do(self, mount: Mount) -> None:  # noqa: C901, PLR0912  # one line a kind of mount
         match mount:
@@ -205,7 +212,7 @@ class _Executor:
         except OSError as error:
             # A bind of a directory with locked mounts below is refused, unless it has them all.
             self._bind(Bind(target=mount.target, source=mount.lower, recursive=self._userns))
-            self._note("read-only: " + mount.target, "overlay", error)
+            self._note("read-only", mount.target, "overlay", error)
         self._root.mounted(mount.target, empty=False)
 
     def _top_directory(self, mount: Overlay, upper: str) -> None:
@@ -225,7 +232,7 @@ class _Executor:
             except PermissionError as error:
                 # Inside another sandbox only a read-only one may be mounted anew.
                 self._fresh("proc", mount.target, _libc.MS_RDONLY, self._proc_data)
-                self._note("read-only: " + mount.target, "proc", error)
+                self._note("read-only", mount.target, "proc", error)
         else:
             self._fresh("proc", mount.target, _libc.MS_RDONLY, self._proc_data)
 
@@ -234,7 +241,7 @@ class _Executor:
             self._fresh("sysfs", mount.target, _libc.MS_RDONLY)
         except PermissionError as error:
             self._bind(Bind(target=mount.target, source="/sys"))
-            self._note("the host's devices: " + mount.target, "sysfs", error)
+            self._note("the host's devices", mount.target, "sysfs", error)
 
     def _devpts(self, mount: DevPts) -> None:
         gid = "" if mount.gid is None else f",gid={mount.gid}"
@@ -245,7 +252,7 @@ class _Executor:
             if error.errno != errno.EINVAL:
                 raise
             # devpts belongs to user 0, who is unknown in this user namespace.
-            self._note("no pseudo-terminals: " + mount.target, "devpts", error)
+            self._note("no pseudo-terminals", mount.target, "devpts", error)
 
     def _read_only(self, mount: ReadOnly) -> None:
         place = self._root.find(mount.target)
@@ -256,9 +263,14 @@ class _Executor:
     def _layer(self, kind: str) -> str:
         return f"{self._layers}/{self._count}.{kind}"
 
-    def _note(self, what: str, refused: str, error: OSError) -> None:
-        name = errno.errorcode.get(error.errno or 0, "")
-        self.notes.append(f"{what} ({refused} refused: {name})")
+    def _note(self, what: str, target: str, refused: str, error: OSError) -> None:
+        why = f"{refused} refused: {errno.errorcode.get(error.errno or 0, '')}"
+        self._notes.setdefault((what, why), []).append(target)
+
+
+def _some(targets: list[str]) -> str:
+    more = len(targets) - _NAMED
+    return ", ".join(targets[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _write(path: str, data: bytes) -> None:

@@ -36,40 +36,9 @@ PLAIN: Final = """
     @pytest.mark.isolated
     def test_marked(): pass
 """
-#: The options' half of the plugin.
-HARNESS: Final = """
-    import pytest
-
-    from pytest_isolate import hookspecs
-    from pytest_isolate import options
-
-    def pytest_addoption(parser):
-        options.register(parser)
-
-    def pytest_addhooks(pluginmanager):
-        pluginmanager.add_hookspecs(hookspecs)
-
-    def pytest_configure(config):
-        config.addinivalue_line("markers", options.marker_line())
-        options.run_policy(config)
-
-    def pytest_report_header(config):
-        return options.report_header(config, None)
-
-    def pytest_collection_modifyitems(config, items):
-        options.check_all(config, items)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(node):
-        options.check_worker(node)
-"""
-
-
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> pytest.Pytester:
-    """Return a suite under the options' half of the plugin alone."""
-    pytester.makeconftest(HARNESS)
-    pytester.plugins.append("no:isolate")
+    """Return a suite that has nothing but what a test puts into it."""
     return pytester
 
 
@@ -127,7 +96,7 @@ def test_no_isolate_is_for_marked_tests_too(collect: Collect, args: tuple[str, .
 def test_no_isolate_asks_nothing_of_markers_and_hooks(
     suite: pytest.Pytester, collect: Collect
 ) -> None:
-    suite.makeconftest(HARNESS + "\n    def pytest_isolate_policy(item, policy): raise SystemExit")
+    suite.makeconftest("def pytest_isolate_policy(item, policy): raise SystemExit")
 
     policies = collect(
         "import pytest\n@pytest.mark.isolated(rootfs='/gone')\ndef test_it(): pass", "--no-isolate"
@@ -583,8 +552,7 @@ def test_hook_adapts_a_policy_and_isolates_by_rule(
     suite: pytest.Pytester, collect: Collect
 ) -> None:
     suite.makeconftest(
-        HARNESS
-        + """
+        """
     def pytest_isolate_policy(item, policy):
         if item.name == "test_plain":
             return policy.replace(enabled=True, memory="2G")
@@ -613,7 +581,7 @@ def test_hook_adapts_a_policy_and_isolates_by_rule(
 def test_wrong_result_of_the_hook_names_the_test(
     suite: pytest.Pytester, result: str, line: str
 ) -> None:
-    suite.makeconftest(f"{HARNESS}\n    def pytest_isolate_policy(item, policy): return {result}")
+    suite.makeconftest(f"def pytest_isolate_policy(item, policy): return {result}")
     suite.makepyfile(test_x="def test_a(): pass")
 
     (error,) = usage_errors(suite)
@@ -627,7 +595,7 @@ def test_header_tells_what_was_asked_for(suite: pytest.Pytester) -> None:
     asked = suite.runpytest_inprocess("--isolate", "--isolate-memory=100M")
     off = suite.runpytest_inprocess("--isolate", "--no-isolate")
 
-    asked.stdout.fnmatch_lines_random(["isolate: all tests; memory 100.0 MiB"])
+    asked.stdout.fnmatch_lines_random(["isolate: all tests; *memory 100.0 MiB*"])
     off.stdout.fnmatch_lines_random(["isolate: off (--no-isolate)"])
 
 

@@ -168,7 +168,12 @@ def test_a_sandbox_can_be_made_inside_a_sandbox(
             nested_box.close()
         return nested_box.notes, text, (outside / "innermost").exists()
 
-    notes, text, survives = box.run(nest)
+    try:
+        notes, text, survives = box.run(nest)
+    except AssertionError as error:
+        if "Read-only file system" in str(error):
+            pytest.skip("the machine's root is an overlay: two more are one too many")
+        raise
 
     assert notes == (("read-only: /proc (proc refused: EPERM)",) if identity.privileged else ())
     assert (text, survives) == ("seen", False)

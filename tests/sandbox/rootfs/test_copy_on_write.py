@@ -146,6 +146,12 @@ def test_scratch_directories_take_extended_attributes(box: Sandbox, place: str) 
     assert box.run(mark) == b"set"
 
 
+def test_it_is_noted_where_directories_cannot_be_removed(identity: Identity, box: Sandbox) -> None:
+    is_old = kernel() < (6, 6)
+
+    assert bool(set(box.all_notes) - set(box.notes)) == (is_old and not identity.privileged)
+
+
 @needs_attributes
 def test_what_is_removed_and_made_anew_is_new(box: Sandbox, tree: Path) -> None:
     def renew() -> tuple[str, list[str]]:
