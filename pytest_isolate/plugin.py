@@ -53,7 +53,7 @@ def pytest_report_collectionfinish(
     config: pytest.Config, items: Sequence[pytest.Item]
 ) -> str | None:
     """Tell what is in force, if only some tests are isolated."""
-    return runner.late_header(config, items)
+    return runner.late_header(config, items) if options.are_checked(config) else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from pytest_isolate.wire.frames import Frame
     from pytest_isolate.wire.frames import Json
 
-#: Stops of the session that end the test at once, without its remaining reports.
 _READING: Final = "read what the test process sent"
+#: Stops of the session that end the test at once, without its remaining reports.
 _AT_ONCE: Final = ("exit", "interrupt")
-_MOST_LINES: Final = 2**31  #: that a code object may be said to begin at
 #: Attributes of the session that end it after the test.
 _AFTERWARDS: Final = ("shouldstop", "shouldfail")
+_MOST_LINES: Final = 2**31  #: that a code object may be said to begin at
 
 
 @final

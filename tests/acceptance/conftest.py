@@ -125,7 +125,13 @@ class Suite:
         done = subprocess.run(
             [*command, *arguments],
             cwd=self.directory,
-            env={**inherited, "RECORD": str(record), "PYTHONPATH": places, **environment},
+            env={
+                **inherited,
+                "RECORD": str(record),
+                "PYTHONPATH": places,
+                "PYTHONHASHSEED": "0",  # pytest has log colours in sets
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
