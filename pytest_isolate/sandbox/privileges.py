@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+import os
 from typing import Final
 
 from pytest_isolate.sandbox import _libc
@@ -12,6 +13,8 @@ from pytest_isolate.sandbox.spec import User
 CAP_SETGID: Final = 6
 CAP_SETUID: Final = 7
 CAP_SYS_ADMIN: Final = 21
+
+_INITIAL_USER_NAMESPACE: Final = 0xEFFFFFFD  # include/linux/proc_ns.h, PROC_USER_INIT_INO
 
 #: What Docker grants by default: chown, dac_override, fowner, fsetid, kill, setgid, setuid,
 #: setpcap, net_bind_service, net_raw, sys_chroot, mknod, audit_write, setfcap
@@ -32,9 +35,11 @@ def has(mask: int, *caps: int) -> bool:
 
 
 def in_initial_userns() -> bool:
-    """Return whether all ids are mapped to themselves, as in the machine's own namespace."""
-    with open("/proc/self/uid_map", encoding="ascii") as lines:
-        return [line.split() for line in lines] == [["0", "0", "4294967295"]]
+    """Return whether this is the machine's own user namespace.
+
+    Its id map does not tell: a sandbox of root's maps every id to itself as well.
+    """
+    return os.stat("/proc/self/ns/user").st_ino == _INITIAL_USER_NAMESPACE
 
 
 def is_machine_root() -> bool:

@@ -22,6 +22,8 @@ def lay_out(order: Order, *, userns: bool) -> tuple[str, ...]:
     _libc.mount("isolate", order.staging, "tmpfs", _libc.MS_NODEV, f"mode=0755{size}")
     os.mkdir(order.newroot, 0o755)
     os.mkdir(order.layers, 0o700)
+    if not userns:
+        _make_mount_point(order)
     return mounts.execute(order.plan.outer, order.newroot, order.layers, userns=userns)
 
 
@@ -30,9 +32,10 @@ def enter_root(order: Order, *, userns: bool, pids_of: int | None = None) -> tup
 
     *pids_of* is a process in whose PID namespace the sandbox is, if it is not the caller's.
     """
-    # Mounts that came from a more privileged namespace are locked, and a locked mount cannot
-    # become the root; the top of a fresh recursive bind is not locked.
-    _libc.mount(order.newroot, order.newroot, None, _libc.MS_BIND | _libc.MS_REC)
+    if userns:
+        # Mounts that came from another user namespace are locked, and a locked mount cannot
+        # become the root; the top of a fresh recursive bind is not locked.
+        _make_mount_point(order)
     notes = mounts.execute(
         order.plan.inner, order.newroot, order.layers, userns=userns, pids_of=pids_of
     )
@@ -41,3 +44,8 @@ def enter_root(order: Order, *, userns: bool, pids_of: int | None = None) -> tup
     _libc.umount2(".", _libc.MNT_DETACH)
     os.chdir("/")
     return notes
+
+
+def _make_mount_point(order: Order) -> None:
+    """Bind the new root onto itself: only a mount point can become the root."""
+    _libc.mount(order.newroot, order.newroot, None, _libc.MS_BIND | _libc.MS_REC)

@@ -36,6 +36,8 @@ PLAIN: Final = """
     @pytest.mark.isolated
     def test_marked(): pass
 """
+
+
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     """Return a suite that has nothing but what a test puts into it."""

@@ -429,8 +429,7 @@ def test_memory_cap_counts_grandchildren_together(
 def test_memory_cap_counts_files_in_a_tmpfs(run: Callable[..., End], memory_cap: Spec) -> None:
     def main(_: Writer) -> None:
         with Path("/dev/shm/big").open("wb") as file:
-            for _number in range(100):
-                file.write(bytes(MIB))
+            file.writelines(bytes(MIB) for _number in range(100))
 
     assert isinstance(run(main, memory_cap).outcome, OutOfMemory)
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from pytest_isolate.sandbox import mountinfo
-from pytest_isolate.sandbox.mountinfo import MountPoint
+from pytest_isolate.sandbox.mounts import mountinfo
+from pytest_isolate.sandbox.mounts.mountinfo import MountPoint
 
 #: A machine: a root with two hidden mounts, and a container's habits.
 TABLE = rb"""

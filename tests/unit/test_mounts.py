@@ -8,21 +8,21 @@ from typing import get_args
 
 import pytest
 
-from pytest_isolate.sandbox import mountplan
-from pytest_isolate.sandbox.mountplan import Bind
-from pytest_isolate.sandbox.mountplan import Device
-from pytest_isolate.sandbox.mountplan import DevPts
-from pytest_isolate.sandbox.mountplan import Directory
-from pytest_isolate.sandbox.mountplan import File
-from pytest_isolate.sandbox.mountplan import Mask
-from pytest_isolate.sandbox.mountplan import Mount
-from pytest_isolate.sandbox.mountplan import Mqueue
-from pytest_isolate.sandbox.mountplan import Overlay
-from pytest_isolate.sandbox.mountplan import Proc
-from pytest_isolate.sandbox.mountplan import ReadOnly
-from pytest_isolate.sandbox.mountplan import Symlink
-from pytest_isolate.sandbox.mountplan import Sysfs
-from pytest_isolate.sandbox.mountplan import Tmpfs
+from pytest_isolate.sandbox.mounts import values
+from pytest_isolate.sandbox.mounts.values import Bind
+from pytest_isolate.sandbox.mounts.values import Device
+from pytest_isolate.sandbox.mounts.values import DevPts
+from pytest_isolate.sandbox.mounts.values import Directory
+from pytest_isolate.sandbox.mounts.values import File
+from pytest_isolate.sandbox.mounts.values import Mask
+from pytest_isolate.sandbox.mounts.values import Mount
+from pytest_isolate.sandbox.mounts.values import Mqueue
+from pytest_isolate.sandbox.mounts.values import Overlay
+from pytest_isolate.sandbox.mounts.values import Proc
+from pytest_isolate.sandbox.mounts.values import ReadOnly
+from pytest_isolate.sandbox.mounts.values import Symlink
+from pytest_isolate.sandbox.mounts.values import Sysfs
+from pytest_isolate.sandbox.mounts.values import Tmpfs
 
 LINES: dict[Mount, str] = {
     Directory(target="/run/lock", mode=0o1777): "make directory /run/lock (mode 1777)",
@@ -53,7 +53,7 @@ def test_a_mount_is_described_in_one_line(mount: Mount, line: str) -> None:
 
 
 def test_every_kind_of_mount_is_described_and_cannot_be_changed() -> None:
-    kinds = get_args(mountplan.Mount)
+    kinds = get_args(values.Mount)
 
     assert {type(mount) for mount in LINES} == set(kinds)
     for mount in LINES:

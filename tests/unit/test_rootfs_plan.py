@@ -8,26 +8,26 @@ from typing import TypeVar
 
 import pytest
 
-from pytest_isolate.sandbox import mountinfo
 from pytest_isolate.sandbox import rootfs
 from pytest_isolate.sandbox.errors import SandboxError
-from pytest_isolate.sandbox.host import Host
-from pytest_isolate.sandbox.host import Kind
-from pytest_isolate.sandbox.host import Node
-from pytest_isolate.sandbox.mountplan import Bind
-from pytest_isolate.sandbox.mountplan import Device
-from pytest_isolate.sandbox.mountplan import DevPts
-from pytest_isolate.sandbox.mountplan import Directory
-from pytest_isolate.sandbox.mountplan import File
-from pytest_isolate.sandbox.mountplan import Mask
-from pytest_isolate.sandbox.mountplan import Mount
-from pytest_isolate.sandbox.mountplan import Mqueue
-from pytest_isolate.sandbox.mountplan import Overlay
-from pytest_isolate.sandbox.mountplan import Proc
-from pytest_isolate.sandbox.mountplan import ReadOnly
-from pytest_isolate.sandbox.mountplan import Symlink
-from pytest_isolate.sandbox.mountplan import Sysfs
-from pytest_isolate.sandbox.mountplan import Tmpfs
+from pytest_isolate.sandbox.mounts import mountinfo
+from pytest_isolate.sandbox.mounts.values import Bind
+from pytest_isolate.sandbox.mounts.values import Device
+from pytest_isolate.sandbox.mounts.values import DevPts
+from pytest_isolate.sandbox.mounts.values import Directory
+from pytest_isolate.sandbox.mounts.values import File
+from pytest_isolate.sandbox.mounts.values import Mask
+from pytest_isolate.sandbox.mounts.values import Mount
+from pytest_isolate.sandbox.mounts.values import Mqueue
+from pytest_isolate.sandbox.mounts.values import Overlay
+from pytest_isolate.sandbox.mounts.values import Proc
+from pytest_isolate.sandbox.mounts.values import ReadOnly
+from pytest_isolate.sandbox.mounts.values import Symlink
+from pytest_isolate.sandbox.mounts.values import Sysfs
+from pytest_isolate.sandbox.mounts.values import Tmpfs
+from pytest_isolate.sandbox.rootfs.host import Host
+from pytest_isolate.sandbox.rootfs.host import Kind
+from pytest_isolate.sandbox.rootfs.host import Node
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import HostRoot
 from pytest_isolate.sandbox.spec import Limits

@@ -27,11 +27,11 @@ from typing import TypeVar
 import pytest
 
 from pytest_isolate.sandbox import _libc  # noqa: PLC2701  # the calls that Python lacks
-from pytest_isolate.sandbox import mountinfo
 from pytest_isolate.sandbox import mounts
 from pytest_isolate.sandbox import namespaces
 from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox import rootfs
+from pytest_isolate.sandbox.mounts import mountinfo
 from pytest_isolate.sandbox.namespaces import IdMaps
 from pytest_isolate.sandbox.namespaces import IdRange
 from pytest_isolate.sandbox.spec import Spec

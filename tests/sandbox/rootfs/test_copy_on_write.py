@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_isolate.sandbox import mountinfo
+from pytest_isolate.sandbox.mounts import mountinfo
+from pytest_isolate.sandbox.rootfs.trees import is_below
 from pytest_isolate.sandbox.spec import Spec
-from pytest_isolate.sandbox.trees import is_below
 
 if TYPE_CHECKING:
     from tests.sandbox.rootfs.conftest import Identity

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_isolate.sandbox import _libc  # noqa: PLC2701  # the calls that Python lacks
-from pytest_isolate.sandbox import mountinfo
+from pytest_isolate.sandbox.mounts import mountinfo
 from pytest_isolate.sandbox.spec import Limits
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec

@@ -10,17 +10,17 @@ import pytest
 
 from pytest_isolate.sandbox import mounts
 from pytest_isolate.sandbox.errors import SandboxError
-from pytest_isolate.sandbox.inroot import NewRoot
-from pytest_isolate.sandbox.mountplan import Bind
-from pytest_isolate.sandbox.mountplan import Directory
-from pytest_isolate.sandbox.mountplan import File
-from pytest_isolate.sandbox.mountplan import Overlay
-from pytest_isolate.sandbox.mountplan import Symlink
+from pytest_isolate.sandbox.mounts.inroot import NewRoot
+from pytest_isolate.sandbox.mounts.values import Bind
+from pytest_isolate.sandbox.mounts.values import Directory
+from pytest_isolate.sandbox.mounts.values import File
+from pytest_isolate.sandbox.mounts.values import Overlay
+from pytest_isolate.sandbox.mounts.values import Symlink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_isolate.sandbox.mountplan import Mount
+    from pytest_isolate.sandbox.mounts.values import Mount
 
 
 @pytest.fixture

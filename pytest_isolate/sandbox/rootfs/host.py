@@ -17,12 +17,12 @@ from typing import Final
 from typing import Protocol
 from typing import final
 
-from pytest_isolate.sandbox import mountinfo
+from pytest_isolate.sandbox.mounts import mountinfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_isolate.sandbox.mountinfo import MountPoint
+    from pytest_isolate.sandbox.mounts.mountinfo import MountPoint
 
 #: Bits of `Node.access`, those of access(2).
 CAN_ENTER: Final = os.X_OK

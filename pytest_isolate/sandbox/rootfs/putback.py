@@ -14,24 +14,24 @@ from typing import Final
 from typing import final
 
 from pytest_isolate.sandbox.errors import SandboxError
-from pytest_isolate.sandbox.host import CAN_WRITE
-from pytest_isolate.sandbox.host import Kind
-from pytest_isolate.sandbox.mountplan import Bind
-from pytest_isolate.sandbox.mountplan import Overlay
-from pytest_isolate.sandbox.mountplan import Symlink
+from pytest_isolate.sandbox.mounts.values import Bind
+from pytest_isolate.sandbox.mounts.values import Overlay
+from pytest_isolate.sandbox.mounts.values import Symlink
+from pytest_isolate.sandbox.rootfs.host import CAN_WRITE
+from pytest_isolate.sandbox.rootfs.host import Kind
+from pytest_isolate.sandbox.rootfs.trees import Trees
+from pytest_isolate.sandbox.rootfs.trees import is_below
+from pytest_isolate.sandbox.rootfs.trees import is_below_any
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import HostRoot
 from pytest_isolate.sandbox.spec import MinimalRoot
-from pytest_isolate.sandbox.trees import Trees
-from pytest_isolate.sandbox.trees import is_below
-from pytest_isolate.sandbox.trees import is_below_any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_isolate.sandbox.host import Host
-    from pytest_isolate.sandbox.host import Node
-    from pytest_isolate.sandbox.mountplan import Mount
+    from pytest_isolate.sandbox.mounts.values import Mount
+    from pytest_isolate.sandbox.rootfs.host import Host
+    from pytest_isolate.sandbox.rootfs.host import Node
     from pytest_isolate.sandbox.spec import Spec
 
 _MAX_LINKS: Final = 40

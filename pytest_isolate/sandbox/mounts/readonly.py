@@ -7,7 +7,7 @@ import os
 from typing import Final
 
 from pytest_isolate.sandbox import _libc
-from pytest_isolate.sandbox import mountinfo
+from pytest_isolate.sandbox.mounts import mountinfo
 
 #: The flags of statvfs(3) that a remount must repeat, by the MS_* flag of mount(2).
 _KEPT_FLAGS: Final = {

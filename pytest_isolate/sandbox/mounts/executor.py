@@ -16,26 +16,26 @@ from typing import final
 
 from pytest_isolate.sandbox import _libc
 from pytest_isolate.sandbox.errors import SandboxError
-from pytest_isolate.sandbox.inroot import NewRoot
-from pytest_isolate.sandbox.mountplan import Bind
-from pytest_isolate.sandbox.mountplan import Device
-from pytest_isolate.sandbox.mountplan import DevPts
-from pytest_isolate.sandbox.mountplan import Directory
-from pytest_isolate.sandbox.mountplan import File
-from pytest_isolate.sandbox.mountplan import Mask
-from pytest_isolate.sandbox.mountplan import Mqueue
-from pytest_isolate.sandbox.mountplan import Overlay
-from pytest_isolate.sandbox.mountplan import Proc
-from pytest_isolate.sandbox.mountplan import ReadOnly
-from pytest_isolate.sandbox.mountplan import Symlink
-from pytest_isolate.sandbox.mountplan import Sysfs
-from pytest_isolate.sandbox.mountplan import Tmpfs
-from pytest_isolate.sandbox.readonly import make_read_only
+from pytest_isolate.sandbox.mounts.inroot import NewRoot
+from pytest_isolate.sandbox.mounts.readonly import make_read_only
+from pytest_isolate.sandbox.mounts.values import Bind
+from pytest_isolate.sandbox.mounts.values import Device
+from pytest_isolate.sandbox.mounts.values import DevPts
+from pytest_isolate.sandbox.mounts.values import Directory
+from pytest_isolate.sandbox.mounts.values import File
+from pytest_isolate.sandbox.mounts.values import Mask
+from pytest_isolate.sandbox.mounts.values import Mqueue
+from pytest_isolate.sandbox.mounts.values import Overlay
+from pytest_isolate.sandbox.mounts.values import Proc
+from pytest_isolate.sandbox.mounts.values import ReadOnly
+from pytest_isolate.sandbox.mounts.values import Symlink
+from pytest_isolate.sandbox.mounts.values import Sysfs
+from pytest_isolate.sandbox.mounts.values import Tmpfs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_isolate.sandbox.mountplan import Mount
+    from pytest_isolate.sandbox.mounts.values import Mount
 
 #: Without these, renaming a lower directory is EXDEV, `samefile` of two hard links becomes false
 #: and inode numbers change, see Documentation/filesystems/overlayfs.rst.

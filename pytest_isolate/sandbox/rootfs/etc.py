@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import assert_never
 
-from pytest_isolate.sandbox.mountplan import Bind
-from pytest_isolate.sandbox.mountplan import File
+from pytest_isolate.sandbox.mounts.values import Bind
+from pytest_isolate.sandbox.mounts.values import File
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import HostRoot
 from pytest_isolate.sandbox.spec import MinimalRoot
@@ -16,8 +16,8 @@ from pytest_isolate.sandbox.spec import Network
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_isolate.sandbox.host import Host
-    from pytest_isolate.sandbox.mountplan import Mount
+    from pytest_isolate.sandbox.mounts.values import Mount
+    from pytest_isolate.sandbox.rootfs.host import Host
     from pytest_isolate.sandbox.spec import Spec
 
 _LOCALHOST: Final = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"

@@ -11,21 +11,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import final
 
-from pytest_isolate.sandbox import mountinfo
-from pytest_isolate.sandbox.host import CAN_ENTER
-from pytest_isolate.sandbox.host import Host
-from pytest_isolate.sandbox.host import Kind
-from pytest_isolate.sandbox.host import Node
-from pytest_isolate.sandbox.mountplan import Bind
-from pytest_isolate.sandbox.mountplan import Directory
-from pytest_isolate.sandbox.mountplan import Overlay
-from pytest_isolate.sandbox.mountplan import Symlink
+from pytest_isolate.sandbox.mounts import mountinfo
+from pytest_isolate.sandbox.mounts.values import Bind
+from pytest_isolate.sandbox.mounts.values import Directory
+from pytest_isolate.sandbox.mounts.values import Overlay
+from pytest_isolate.sandbox.mounts.values import Symlink
+from pytest_isolate.sandbox.rootfs.host import CAN_ENTER
+from pytest_isolate.sandbox.rootfs.host import Host
+from pytest_isolate.sandbox.rootfs.host import Kind
+from pytest_isolate.sandbox.rootfs.host import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_isolate.sandbox.mountinfo import MountPoint
-    from pytest_isolate.sandbox.mountplan import Mount
+    from pytest_isolate.sandbox.mounts.mountinfo import MountPoint
+    from pytest_isolate.sandbox.mounts.values import Mount
 
 
 def is_below(path: str, top: str) -> bool:
