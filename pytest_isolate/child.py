@@ -153,6 +153,9 @@ class Voice:
             # A process that the test forked has come back from it. It must not go on as pytest,
             # whose captured output it would take, and nobody is to hear of it.
             os._exit(0 if report.passed else 1)
+        if self._order.gate >= 0:
+            # What the test has printed comes before what the parent prints of the report.
+            _compat.flush_streams(self._item.config)
         self.tell_changes()
         data = reports.pack(self._item.config, report)
         for attempt in (data, reports.degrade(data)):

@@ -260,6 +260,7 @@ def _gate(stack: ExitStack, replay: Replay) -> int:
     os.set_blocking(opener, False)
 
     def open_gate() -> None:
+        _compat.flush_streams(replay.item.config)
         with suppress(BlockingIOError):  # full: nobody waits there
             os.write(opener, b"+")
 
