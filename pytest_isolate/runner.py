@@ -234,6 +234,7 @@ def _run(
             timeout=policy.timeout,
             on_frame=replay.hear,
             live=gate >= 0,
+            last_words=child.STACKS_SIGNAL,
         )
         replay.judge(
             end,

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _BROKEN: Final = 3  #: exit status of a process whose *main* raised
 _STATUS: Final = struct.Struct("id")  #: wait status, CPU seconds
 _LULL_SECONDS: Final = 0.02  #: how long frames are left waiting at first
+_LAST_WORDS_SECONDS: Final = 0.2  #: what writing the stacks of some threads may take
 _DYING_SECONDS: Final = 30.0  #: how long a killed process may take to be gone
 _DRAIN_SECONDS: Final = 5.0  #: how long frames may still come after the process has ended
 
@@ -74,11 +75,13 @@ def run(
     on_frame: Callable[[Frame], None] = lambda _: None,
     on_start: Callable[[int], None] = lambda _: None,
     live: bool = False,
+    last_words: int = 0,
 ) -> End:
     """Run *main* in a fork of this process, inside the sandbox of *lease*.
 
     *on_start* is told the pid, *on_frame* every frame: at once if it is *live*, else soon. After
-    *timeout* seconds, or if a callback raises, everything in the sandbox is killed.
+    *timeout* seconds, or if a callback raises, everything in the sandbox is killed; before that the
+    process gets the signal *last_words* at a timeout, if that is not 0, and a moment to act on it.
     """
     started = time.monotonic()
     watch = _Watch(on_frame)
@@ -90,7 +93,7 @@ def run(
     else:
         try:
             on_start(process.pid)
-            timed_out = _follow(process, lease, watch, timeout, live=live)
+            timed_out = _follow(process, lease, watch, timeout, live=live, last_words=last_words)
             last = process.wait(timed_out=timed_out)
         except BaseException:
             lease.kill()
@@ -110,8 +113,11 @@ class _Watch:
         self.refused: SandboxError | None = None
         self.said_bye = False
         self.garbage = ""
+        self.is_over = False  #: the time limit has passed: what is said after it does not count
 
     def hear(self, frame: Frame) -> None:
+        if self.is_over:
+            return
         match frame:
             case Refused(error=error):
                 self.refused = SandboxError.from_json(error)
@@ -152,6 +158,15 @@ class _Process:
             if len(words) == _STATUS.size:
                 status, cpu = _STATUS.unpack(words)
         return _Exit(status=status, cpu_seconds=cpu, timed_out=timed_out)
+
+    def hear_out(self, number: int) -> None:
+        """Send signal *number*, and give the process a moment to act on it."""
+        if number:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+            ended = select.poll()
+            ended.register(self.pidfd, select.POLLIN)
+            ended.poll(_LAST_WORDS_SECONDS * 1000)
 
     def close(self) -> None:
         self.reader.close()
@@ -243,7 +258,7 @@ def _be_child(
 
 def _relay(pid: int, relaying: int) -> NoReturn:
     """Stand in for the process outside: pass signals in, and its status out."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGRTMAX):
         signal.signal(number, lambda number, _: os.kill(pid, number))
     _, status, rusage = os.wait4(pid, 0)
     os.write(relaying, _STATUS.pack(status, rusage.ru_utime + rusage.ru_stime))
@@ -251,7 +266,13 @@ def _relay(pid: int, relaying: int) -> NoReturn:
 
 
 def _follow(
-    process: _Process, lease: Lease, watch: _Watch, timeout: float | None, *, live: bool
+    process: _Process,
+    lease: Lease,
+    watch: _Watch,
+    timeout: float | None,
+    *,
+    live: bool,
+    last_words: int,
 ) -> bool:
     """Read frames until the process has ended; return whether *timeout* ended it."""
     reader = process.reader
@@ -274,6 +295,9 @@ def _follow(
         if deadline.is_over():
             if deadline.expired:
                 raise SandboxError("kill sandbox", "its processes did not die")
+            # The signal may wake a process that waits for one, and it would go on.
+            watch.is_over = True
+            process.hear_out(last_words)
             lease.kill()
             deadline = _Deadline(_DYING_SECONDS, expired=True)
 

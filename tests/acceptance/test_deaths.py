@@ -180,6 +180,24 @@ def test_crash_shows_the_stack_of_the_test_and_nothing_of_ours(run: Run) -> None
     assert "Fatal Python error" not in run.stderr
 
 
+def test_timeout_shows_where_every_thread_was(suite: Suite) -> None:
+    suite.write({
+        "stuck": """
+            import threading, time
+
+            def wait_in_a_thread(): time.sleep(60)
+            def test_stuck():
+                threading.Thread(target=wait_in_a_thread, daemon=True).start()
+                time.sleep(60)
+        """
+    })
+    run = suite.run("--isolate", "--isolate-timeout=0.5")
+
+    assert "Timed out: exceeded its limit of 0.5 s" in run.output
+    assert " in wait_in_a_thread" in run.output
+    assert " in test_stuck" in run.output
+
+
 def test_figures_are_in_a_dead_tests_report(run: Run) -> None:
     figures = dict(run.reports("test_oom")["call"]["sections"])["Figures"]
 
