@@ -14,6 +14,7 @@ from pytest_isolate.sandbox import keeper
 from pytest_isolate.sandbox import namespaces
 from pytest_isolate.sandbox import network
 from pytest_isolate.sandbox import privileges
+from pytest_isolate.sandbox import process
 from pytest_isolate.sandbox import staging
 from pytest_isolate.sandbox import supervisor
 from pytest_isolate.sandbox.cgroups import Cgroups
@@ -36,8 +37,8 @@ class Tracks:
         self.life = Track()
         self.order = time_calls(Pool, "prepare")
         self.lease = time_calls(Pool, "lease")
-        self.spawn = time_calls(supervisor, "_spawn")
-        self.fork = time_calls(supervisor, "_fork")
+        self.spawn = time_calls(supervisor, "spawn")
+        self.fork = time_calls(process, "_fork")
         self.join = time_calls(entry, "join")
         self.setns = time_calls(_libc, "setns", lambda _, flags: bool(flags & user))
         self.cgroup_ns = time_calls(_libc, "unshare", lambda flags: flags == cgroup)
@@ -46,7 +47,7 @@ class Tracks:
         self.drop = time_calls(privileges, "drop")
         self.confined = Track()
         self.main = Track()
-        self.wait = time_calls(supervisor._Process, "wait")  # noqa: SLF001  # this project's own
+        self.wait = time_calls(process.Process, "wait")
         self.evidence = time_calls(Lease, "evidence")
         self.retire = time_calls(Lease, "retire")
         # Keeper. What it does as the machine's root, its builder and init do elsewhere.
@@ -78,10 +79,10 @@ class Tracks:
         yield "  wait for a ready sandbox", _lengths(self.lease)
         yield "  spawn", _lengths(self.spawn)
         yield "    fork", _lengths(self.fork)
-        yield "  spawned to the child's first step", _between(self.spawn.ends, self.join.starts)
+        yield "  spawned to the child's first step", _between(self.spawn.ends, self.setns.starts)
+        yield "  child: enter namespaces", _lengths(self.setns)
         yield "  child: join", _lengths(self.join)
-        yield "    cgroups", _between(self.join.starts, self.setns.starts)
-        yield "    namespaces", _lengths(self.setns)
+        yield "    cgroups", _between(self.join.starts, self.cgroup_ns.starts)
         yield "    cgroup namespace", _lengths(self.cgroup_ns)
         yield "  child: settle", _lengths(self.settle)
         yield "    cover descriptors", _lengths(self.cover)

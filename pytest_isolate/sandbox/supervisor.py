@@ -1,44 +1,25 @@
-"""One process in one sandbox, from fork to verdict.
-
-The process is a fork of the caller, so it has every imported module, copy on write. A PID
-namespace is entered by fork only. Where the caller may (CAP_SYS_ADMIN) it points its own
-`pid_for_children` at the sandbox around that one fork, and the process costs one fork of the big
-interpreter. Otherwise a *relay* enters the namespaces, forks the process and passes its wait
-status on.
-"""
+"""One process in one sandbox, from its first word to the verdict on its end."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 import math
-import os
 import select
 import signal
-import struct
-import sys
 import time
-import traceback
 from typing import TYPE_CHECKING
 from typing import Final
-from typing import NoReturn
-import warnings
 
-from pytest_isolate.sandbox import _libc
-from pytest_isolate.sandbox import entry as door
-from pytest_isolate.sandbox import interpreter
 from pytest_isolate.sandbox.errors import SandboxError
-from pytest_isolate.sandbox.errors import step
 from pytest_isolate.sandbox.outcome import Outcome
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
 from pytest_isolate.sandbox.outcome import Usage
 from pytest_isolate.sandbox.outcome import classify
-from pytest_isolate.wire.channel import Reader
-from pytest_isolate.wire.channel import Writer
-from pytest_isolate.wire.errors import PeerGone
+from pytest_isolate.sandbox.process import Exit
+from pytest_isolate.sandbox.process import Process
+from pytest_isolate.sandbox.process import spawn
 from pytest_isolate.wire.frames import Bye
-from pytest_isolate.wire.frames import Confined
 from pytest_isolate.wire.frames import Frame
 from pytest_isolate.wire.frames import Refused
 
@@ -47,11 +28,10 @@ if TYPE_CHECKING:
 
     from pytest_isolate.sandbox.entry import Entry
     from pytest_isolate.sandbox.pool import Lease
+    from pytest_isolate.wire.channel import Reader
+    from pytest_isolate.wire.channel import Writer
 
-_BROKEN: Final = 3  #: exit status of a process whose *main* raised
-_STATUS: Final = struct.Struct("id")  #: wait status, CPU seconds
 _LULL_SECONDS: Final = 0.02  #: how long frames are left waiting at first
-_LAST_WORDS_SECONDS: Final = 0.2  #: what writing the stacks of some threads may take
 _DYING_SECONDS: Final = 30.0  #: how long a killed process may take to be gone
 _DRAIN_SECONDS: Final = 5.0  #: how long frames may still come after the process has ended
 
@@ -85,9 +65,9 @@ def run(
     """
     started = time.monotonic()
     watch = _Watch(on_frame)
-    last = _Exit()
+    last = Exit()
     try:
-        process = _spawn(lease, entry, main)
+        process = spawn(lease, entry, main)
     except SandboxError as error:
         watch.refused = error
     else:
@@ -127,146 +107,8 @@ class _Watch:
                 self._on_frame(frame)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Exit:
-    """What the kernel says of an ended process, its waited-for children's time included."""
-
-    status: int = 0
-    cpu_seconds: float | None = None
-    timed_out: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Process:
-    """A started process; `pid` is the relay's where there is one."""
-
-    pid: int
-    pidfd: int
-    reader: Reader
-    relayed: int  #: the relay's status pipe, or -1
-
-    def wait(self, *, timed_out: bool) -> _Exit:
-        """Reap the process."""
-        try:
-            _, status, rusage = os.wait4(self.pid, 0)
-        except ChildProcessError:
-            # Somebody ignores SIGCHLD or waits for any child; frames decide what can be said.
-            return _Exit(timed_out=timed_out)
-        cpu = rusage.ru_utime + rusage.ru_stime
-        if self.relayed >= 0:
-            words = os.read(self.relayed, _STATUS.size)
-            if len(words) == _STATUS.size:
-                status, cpu = _STATUS.unpack(words)
-        return _Exit(status=status, cpu_seconds=cpu, timed_out=timed_out)
-
-    def hear_out(self, number: int) -> None:
-        """Send signal *number*, and give the process a moment to act on it."""
-        if number:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, number)
-            ended = select.poll()
-            ended.register(self.pidfd, select.POLLIN)
-            ended.poll(_LAST_WORDS_SECONDS * 1000)
-
-    def close(self) -> None:
-        self.reader.close()
-        _close(self.pidfd, self.relayed)
-
-
-def _spawn(lease: Lease, entry: Entry, main: Callable[[Writer], None]) -> _Process:
-    inside = lease.pool.forks_inside
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    relayed, relaying = (-1, -1) if inside else os.pipe2(os.O_CLOEXEC)
-    leading_out = door.descriptors_that_lead_out(keep=(*entry.keep_fds, writing))
-    try:
-        with step("fork into sandbox"):
-            pid = _fork_into(lease.init) if inside else _fork()
-        if pid == 0:
-            _be_child(lease, entry, main, leading_out, writing=writing, relaying=relaying)
-    except SandboxError:
-        _close(reading, relayed)
-        raise
-    finally:
-        _close(writing, relaying)
-    return _Process(pid=pid, pidfd=os.pidfd_open(pid), reader=Reader(reading), relayed=relayed)
-
-
-def _close(*fds: int) -> None:
-    for fd in fds:
-        if fd >= 0:
-            os.close(fd)
-
-
-def _fork() -> int:
-    with warnings.catch_warnings():
-        # Python 3.12 warns of a fork with threads; ours is said once, in our words, by the caller.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
-
-
-def _fork_into(init: int) -> int:
-    """Fork a child that is in the PID namespace of *init* from its first instruction."""
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    pid = -1
-    try:
-        _libc.setns(init, _libc.CLONE_NEWPID)
-        pid = _fork()
-    finally:
-        if pid != 0:
-            # Left pointing at a namespace whose init is dead, every later fork would be ENOMEM.
-            _libc.setns(own, _libc.CLONE_NEWPID)
-        os.close(own)
-    return pid
-
-
-def _be_child(
-    lease: Lease,
-    entry: Entry,
-    main: Callable[[Writer], None],
-    leading_out: tuple[int, ...],
-    *,
-    writing: int,
-    relaying: int,
-) -> NoReturn:
-    status = _BROKEN
-    try:
-        interpreter.preload(entry.preload)
-        door.enter(lease.spec, lease.init, pid_too=relaying >= 0)
-        if relaying >= 0 and (pid := os.fork()):
-            _relay(pid, relaying)
-        door.join(lease.joins)
-        door.settle(lease.spec, entry, leading_out)
-        writer = Writer(writing)
-        writer.send(Confined())
-        main(writer)
-        writer.send(Bye())
-        status = 0
-    except SandboxError as error:
-        with suppress(PeerGone):
-            Writer(writing).send(Refused(error.to_json()))
-    except PeerGone:
-        pass  # the parent is dead, and so will this process be
-    except BaseException:  # noqa: BLE001  # the outermost frame of a forked child
-        # Not by `sys.stderr`, which may be anything by now.
-        os.write(2, traceback.format_exc().encode(errors="backslashreplace"))
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
-                stream.flush()
-        os._exit(status)
-
-
-def _relay(pid: int, relaying: int) -> NoReturn:
-    """Stand in for the process outside: pass signals in, and its status out."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGRTMAX):
-        signal.signal(number, lambda number, _: os.kill(pid, number))
-    _, status, rusage = os.wait4(pid, 0)
-    os.write(relaying, _STATUS.pack(status, rusage.ru_utime + rusage.ru_stime))
-    os._exit(0)
-
-
 def _follow(
-    process: _Process,
+    process: Process,
     lease: Lease,
     watch: _Watch,
     timeout: float | None,
@@ -328,7 +170,7 @@ def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:
 
 
 def _judge(
-    lease: Lease, watch: _Watch, last: _Exit, timeout: float | None, wall_seconds: float
+    lease: Lease, watch: _Watch, last: Exit, timeout: float | None, wall_seconds: float
 ) -> End:
     evidence = lease.evidence()
     outcome = classify(
