@@ -180,7 +180,8 @@ def _judge(
         timed_out=timeout if last.timed_out else None,
         setup_error=watch.refused,
     )
-    if outcome == Signaled(signal.SIGKILL) and (broken := lease.pool.broken()) is not None:
+    may_be_ours = isinstance(outcome, SetupFailed) or outcome == Signaled(signal.SIGKILL)
+    if may_be_ours and (broken := lease.pool.broken()) is not None:
         outcome = SetupFailed(SandboxError("keep sandbox", str(broken)))
     cpu = last.cpu_seconds if evidence.cpu_seconds is None else evidence.cpu_seconds
     usage = Usage(
