@@ -82,6 +82,7 @@ def test_machine_is_as_it_was(footprint: Footprint, tmp_path: Path, *, can_cap: 
     assert outcomes.get("passed", 0) == 13, done.stdout
     assert footprint.left() == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scratch", file.name]
+    assert {path.name.partition("-of-")[0] for path in scratch.iterdir()} <= {"pytest"}
 
 
 @pytest.fixture
