@@ -41,9 +41,16 @@ def _for_sysctls() -> str:
         return "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
     if _sysctl("kernel/unprivileged_userns_clone") == "0":
         return "sudo sysctl -w kernel.unprivileged_userns_clone=1"
-    if not os.path.samefile("/", "/proc/1/root") if os.access("/proc/1/root", os.X_OK) else False:
+    if _in_chroot():
         return "run outside the chroot: the kernel refuses user namespaces inside one"
     return ""
+
+
+def _in_chroot() -> bool:
+    try:
+        return not os.path.samefile("/", "/proc/1/root")
+    except OSError:  # only root may look there
+        return False
 
 
 def _sysctl(name: str) -> str:
