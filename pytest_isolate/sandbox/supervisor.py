@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 import math
 import select
-import signal
 import time
 from typing import TYPE_CHECKING
 from typing import Final
 
 from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import Outcome
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
@@ -180,8 +180,9 @@ def _judge(
         timed_out=timeout if last.timed_out else None,
         setup_error=watch.refused,
     )
-    may_be_ours = isinstance(outcome, SetupFailed) or outcome == Signaled(signal.SIGKILL)
-    if may_be_ours and (broken := lease.pool.broken()) is not None:
+    # What the process saw of the keeper's death depends on how far it had come.
+    cut_short = not watch.said_bye and isinstance(outcome, Exited | Signaled | SetupFailed)
+    if cut_short and (broken := lease.pool.broken()) is not None:
         outcome = SetupFailed(SandboxError("keep sandbox", str(broken)))
     cpu = last.cpu_seconds if evidence.cpu_seconds is None else evidence.cpu_seconds
     usage = Usage(
