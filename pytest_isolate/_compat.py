@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Collection
     from collections.abc import Generator
+    from collections.abc import Iterable
     from collections.abc import Iterator
     from collections.abc import MutableMapping
     from contextlib import AbstractContextManager
@@ -83,15 +84,14 @@ def _finished_by(finalizer: Callable[[], object]) -> pytest.FixtureDef[Any] | No
     return owner if isinstance(owner, pytest.FixtureDef) else None
 
 
-def mute_reporters(config: pytest.Config, *, but: Collection[object]) -> None:
-    """Take all plugins *but* these out of the hooks that the parent calls for this process.
+def unhook(config: pytest.Config, names: Iterable[str], unwanted: Callable[[object], bool]) -> None:
+    """Take *unwanted* plugins out of the hooks called *names*, in this process.
 
     The subset callers of `item.ihook` look the implementations up in the ones changed here.
     """
-    for name in REPORTER_HOOKS:
+    for name in names:
         caller = getattr(config.hook, name)
-        kept = [impl for impl in caller.get_hookimpls() if any(impl.plugin is one for one in but)]
-        caller._hookimpls[:] = kept
+        caller._hookimpls[:] = [i for i in caller.get_hookimpls() if not unwanted(i.plugin)]
 
 
 def recording_warnings(item: pytest.Item) -> AbstractContextManager[None]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     import warnings
 
+    from pytest_isolate.guests import Guests
     from pytest_isolate.output import Output
     from pytest_isolate.wire.channel import Writer
     from pytest_isolate.wire.frames import Frame
@@ -56,6 +57,7 @@ class Order:
 
     stacks: int  #: a file for the stacks of a crash
     gate: int  #: a pipe with a byte for each report that the parent has shown, or -1: do not wait
+    guests: Guests
     random_state: tuple[Any, ...]  #: CPython seeds a forked process anew
     on_interrupt: Handler  #: of SIGINT, if the parent ignores it for the time being
     threads: tuple[str, ...] = ()  #: names of the parent's threads, if they are to be warned of
@@ -202,12 +204,17 @@ def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Write
     faulthandler.register(STACKS_SIGNAL, order.stacks)
     output.redirect()
     _compat.disown(item.session)
-    _compat.mute_reporters(config, but=(tap, item.session))
+    ours = (tap, item.session)
+    _compat.unhook(
+        config, _compat.REPORTER_HOOKS, lambda plugin: all(plugin is not one for one in ours)
+    )
     tap.voice = voice = Voice(item, order, writer)
+    leave = order.guests.begin(item, voice.send)
     try:
         with _compat.recording_warnings(item):
             _protocol(item, voice)
         voice.tell_changes()
+        leave()
     except Exception as error:  # noqa: BLE001  # the test process's outermost frame
         voice.send(_broken(error))
     finally:

@@ -12,7 +12,10 @@ from pytest_isolate import rivals
 from pytest_isolate import runner
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from collections.abc import Sequence
+
+    from pytest_isolate.guests import TimerSettings
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -60,6 +63,21 @@ def pytest_report_collectionfinish(
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run the item in a sandbox, if it is to be isolated."""
     return runner.run_item(item, nextitem)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Give other plugins what they sum up of isolated tests, before they do."""
+    try:
+        return (yield)
+    finally:
+        session.config.stash[runner.runner_key].guests.hand_over()
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: TimerSettings) -> bool | None:
+    """Take over the limit of an isolated test, which pytest-timeout would end the run for."""
+    return runner.take_timer(item, settings)
 
 
 @pytest.hookimpl(optionalhook=True)

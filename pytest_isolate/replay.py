@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from pytest_isolate.child import Tap
     from pytest_isolate.deaths import Death
+    from pytest_isolate.guests import Guests
     from pytest_isolate.reports import When
     from pytest_isolate.sandbox.outcome import Usage
     from pytest_isolate.sandbox.supervisor import End
@@ -62,6 +63,7 @@ class Replay:
 
     item: pytest.Item
     tap: Tap
+    guests: Guests
     log: bool  #: whether reports of phases are shown, or left to the caller
     shown: Callable[[], None] = lambda: None  #: tells the test process that its report was
     reports: list[pytest.TestReport] = field(default_factory=list)  #: of phases, in order
@@ -104,6 +106,7 @@ class Replay:
                 self._sections.append(("Internal error", str(data.get("traceback"))))
             case Event(name, data):
                 ledger.enter(self.item, name, data)
+                self.guests.hear(self.item, name, data)
             case _:
                 pass
 

@@ -12,7 +12,6 @@ from contextlib import suppress
 from functools import partial
 import os
 import random
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -24,6 +23,10 @@ import pytest
 
 from pytest_isolate import _compat
 from pytest_isolate import child
+from pytest_isolate import live
+from pytest_isolate.guests import Guests
+from pytest_isolate.guests import limit
+from pytest_isolate.guests import take_limit
 from pytest_isolate.options import policy_of
 from pytest_isolate.options import report_header
 from pytest_isolate.options import run_policy
@@ -49,7 +52,7 @@ if sys.platform == "linux":
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_isolate.child import Handler as _Handler
+    from pytest_isolate.guests import TimerSettings
     from pytest_isolate.policy import Policy
     from pytest_isolate.policy import Resolution
     from pytest_isolate.sandbox.capabilities import Capabilities
@@ -67,11 +70,13 @@ class Runner:
 
     def __init__(self, config: pytest.Config) -> None:
         self.tap = child.Tap()
+        self.guests = Guests(config)
         self.sandboxes = Sandboxes(config)
         self._threads: set[str] = set()
 
     def expect(self, items: Sequence[pytest.Item]) -> None:
         """Make ready for *items*, all of the session in their order."""
+        self.guests.adopt(isolated_runtestprotocol)
         self._threads = _threads()  # those of plugins and imported modules are no test's concern
         self.sandboxes.expect(items)
 
@@ -133,6 +138,8 @@ def _runs_tests(config: pytest.Config) -> bool:
 def run_item(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run *item* isolated if it is to be, as `pytest_runtest_protocol`."""
     policy = policy_of(item)
+    if item.config.stash[runner_key].guests.rerun:
+        return None  # they will call the function below
     if policy is None or isinstance(_resolution(item, policy), Unconfined):
         return None
     hook = item.ihook
@@ -150,12 +157,33 @@ def isolated_runtestprotocol(
     nextitem: pytest.Item | None = None,
 ) -> list[pytest.TestReport]:
     """Run the protocol of *item* in a sandbox, and return the reports of its phases."""
-    policy = policy_of(item)
+    # A session within a test of pytest's own kind may do without this plugin.
+    policy = policy_of(item) if runner_key in item.config.stash else None
     if policy is None or isinstance(_resolution(item, policy), Unconfined):
         return _compat.runtestprotocol(item, log=log, nextitem=nextitem)
-    replay = _replay(item, policy, nextitem, log=log)
+    runner = item.config.stash[runner_key]
+    runner.guests.begins(item)
+    replay = _replay(item, policy, nextitem, log=log and not runner.guests.rerun)
     replay.finish()
+    if not log:
+        runner.tap.verdicts.clear()  # the caller makes its own
+    runner.guests.judge(item, replay.reports, log=log)
     return replay.reports
+
+
+def take_timer(item: pytest.Item, settings: TimerSettings) -> bool | None:
+    """Take over the limit that pytest-timeout would set a timer for, as its hook.
+
+    In a test process it is one for the test's function alone, and stays with pytest-timeout.
+    """
+    policy = policy_of(item)
+    if policy is None or item.config.stash[runner_key].tap.voice is not None:
+        return None
+    if isinstance(_resolution(item, policy), Unconfined):
+        return None
+    if not live.interactive(item.config):
+        take_limit(item, settings)
+    return True
 
 
 def _resolution(item: pytest.Item, policy: Policy) -> Resolution:
@@ -168,7 +196,7 @@ def _replay(
     """Run *item* in its sandbox, up to its last report."""
     runner = item.config.stash[runner_key]
     runner.tap.verdicts.clear()
-    replay = Replay(item=item, tap=runner.tap, log=log)
+    replay = Replay(item=item, tap=runner.tap, guests=runner.guests, log=log)
     outcome: Outcome
     usage = Usage(wall_seconds=0.0)
     resolution = _resolution(item, policy)
@@ -206,13 +234,14 @@ def _run(
     item, config = replay.item, replay.item.config
     with ExitStack() as stack:
         output = stack.enter_context(closing(Output(config)))
-        stacks = _own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
-        gate = _gate(stack, replay) if _talks_live(config) else -1
+        stacks = live.own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
+        gate = live.gate(stack, replay) if live.talks_live(config) else -1
         order = child.Order(
             stacks=stacks,
             gate=gate,
+            guests=runner.guests,
             random_state=random.getstate(),
-            on_interrupt=_leave_interrupts(stack) if _interactive(config) else None,
+            on_interrupt=live.leave_interrupts(stack) if live.interactive(config) else None,
             threads=runner.new_threads(),
         )
         entry = Entry(
@@ -220,7 +249,7 @@ def _run(
             env=dict(policy.env),
             pass_env=policy.kept,
             keep_fds=(*_compat.inherited_fds(config), *output.fds, stacks, gate),
-            new_session=not _interactive(config),
+            new_session=not live.interactive(config),
             preload=needed_libraries() if isinstance(lease.spec.root, DirectoryRoot) else (),
         )
         _compat.flush_streams(config)
@@ -231,7 +260,7 @@ def _run(
             lease,
             entry,
             partial(child.run, item, runner.tap, output, order),
-            timeout=policy.timeout,
+            timeout=policy.timeout if policy.asked("timeout") else limit(item),
             on_frame=replay.hear,
             live=gate >= 0,
             last_words=child.STACKS_SIGNAL,
@@ -243,43 +272,6 @@ def _run(
             cap=lease.spec.limits.memory,
         )
     return end
-
-
-def _interactive(config: pytest.Config) -> bool:
-    """Return whether the debugger was asked for."""
-    return bool(getattr(config.option, "usepdb", False) or getattr(config.option, "trace", False))
-
-
-def _talks_live(config: pytest.Config) -> bool:
-    """Return whether tests write to the terminal while they run, in between the reports."""
-    return _interactive(config) or _compat.talks_live(config)
-
-
-def _gate(stack: ExitStack, replay: Replay) -> int:
-    """Return a pipe's end at which the test process waits until its report is shown."""
-    gate, opener = (_own(stack, fd) for fd in os.pipe2(os.O_CLOEXEC))
-    os.set_blocking(opener, False)
-
-    def open_gate() -> None:
-        _compat.flush_streams(replay.item.config)
-        with suppress(BlockingIOError):  # full: nobody waits there
-            os.write(opener, b"+")
-
-    replay.shown = open_gate
-    return gate
-
-
-def _leave_interrupts(stack: ExitStack) -> _Handler:
-    """Ignore Ctrl-C, which is for the debugger in the same process group; return its handler."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    stack.callback(signal.signal, signal.SIGINT, handler)
-    return handler
-
-
-def _own(stack: ExitStack, fd: int) -> int:
-    """Let *stack* close *fd*."""
-    stack.callback(os.close, fd)
-    return fd
 
 
 def _working_directory(config: pytest.Config) -> str:

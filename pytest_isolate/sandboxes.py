@@ -15,6 +15,7 @@ from typing import final
 import warnings
 
 from pytest_isolate import _compat
+from pytest_isolate import guests
 from pytest_isolate.exceptions import PytestIsolateWarning
 from pytest_isolate.options import policy_of
 from pytest_isolate.policy import Resolution
@@ -60,7 +61,7 @@ def session_paths(config: pytest.Config, items: Sequence[pytest.Item]) -> Sessio
     places += [item.path.parent for item in items]
     project = dict.fromkeys(os.fspath(place) for place in places if place)
     return SessionPaths(
-        writable=tuple(_compat.shared_directories(config, items)),
+        writable=(*_compat.shared_directories(config, items), *guests.shared_directories(items)),
         project=tuple(path for path in project if not _is_below_another(path, project)),
         imports=tuple(interpreter_paths()),
         scratch=(tempfile.gettempdir(),),

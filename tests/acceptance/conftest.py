@@ -150,9 +150,10 @@ class Suite:
 
 
 def _load_plugin() -> list[str]:
-    """Return the option that loads the plugin where no installed wheel makes pytest load it."""
-    installed = metadata.entry_points(group="pytest11", name="isolate")
-    return [] if installed else ["-p", "pytest_isolate.plugin"]
+    """Return the option that loads the plugin where pytest does not do so by itself."""
+    if not metadata.entry_points(group="pytest11", name="isolate"):
+        return ["-p", "pytest_isolate.plugin"]
+    return ["-p", "isolate"] if "PYTEST_DISABLE_PLUGIN_AUTOLOAD" in os.environ else []
 
 
 def _normalized(value: Any) -> Any:  # JSON

@@ -1,0 +1,59 @@
+"""Suites that use one other plugin each, run without and with isolation.
+
+Only what a test names is loaded: some of them do not get on with each other.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+#: The distribution that each module here needs besides pytest.
+_NEEDED: Final = {
+    "test_anyio.py": "anyio",
+    "test_asyncio.py": "pytest-asyncio",
+    "test_benchmark.py": "pytest-benchmark",
+    "test_cov.py": "pytest-cov",
+    "test_django.py": "pytest-django",
+    "test_flaky.py": "flaky",
+    "test_html.py": "pytest-html",
+    "test_hypothesis.py": "hypothesis",
+    "test_mock.py": "pytest-mock",
+    "test_randomly.py": "pytest-randomly",
+    "test_reportlog.py": "pytest-reportlog",
+    "test_rerunfailures.py": "pytest-rerunfailures",
+    "test_syrupy.py": "syrupy",
+    "test_timeout.py": "pytest-timeout",
+    "test_xdist.py": "pytest-xdist",
+}
+
+
+def _is_missing(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return True
+    return False
+
+
+# In the environment that is there for them, what is missing is a failure.
+collect_ignore = [
+    name
+    for name, distribution in _NEEDED.items()
+    if _is_missing(distribution) and "ISOLATE_TEST_PLUGINS" not in os.environ
+]
+
+
+def test_every_module_is_known() -> None:
+    modules = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+
+    assert modules == set(_NEEDED)
+
+
+@pytest.fixture(autouse=True)
+def _no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")

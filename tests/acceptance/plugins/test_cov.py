@@ -1,0 +1,127 @@
+"""coverage.py's data is the same, measured by pytest-cov or by `coverage run`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Suite
+
+
+MODULE = """
+    def choose(x):
+        if x:
+            return 1
+        return 2
+    def count(x):
+        for i in range(x):
+            if i > 5:
+                print(i)
+    def set_up(): return 1
+    def tear_down(): return 2
+    def in_subprocess(): return 3
+    def never(): return 4
+"""
+TESTS = """
+    import subprocess, sys, threading
+    import measured, pytest
+
+    @pytest.fixture
+    def thing():
+        yield measured.set_up()
+        measured.tear_down()
+    def test_one(thing): assert measured.choose(1) == 1
+    def test_other(): assert measured.choose(0) == 1
+    @pytest.mark.parametrize("number", range(3))
+    def test_many(number): measured.count(number)
+    def test_thread():
+        thread = threading.Thread(target=measured.count, args=(7,))
+        thread.start()
+        thread.join()
+    def test_subprocess():
+        code = "import measured; measured.in_subprocess()"
+        subprocess.run([sys.executable, "-c", code], check=True)
+    @pytest.mark.no_cover
+    def test_not_measured(): measured.never()
+    def test_import():
+        import late
+"""
+READ = """
+    import coverage, json
+    data = coverage.CoverageData()
+    data.read()
+    found = {}
+    for context in data.measured_contexts():
+        data.set_query_context(context)
+        for file in data.measured_files():
+            marks = [data.lines(file) or (), data.arcs(file) or ()]
+            found[f"{context} {file}"] = [sorted(some) for some in marks]
+    print(json.dumps(found))
+"""
+WAYS = {
+    "lines": ("pytest", ["--cov=."]),
+    "branches": ("pytest", ["--cov=.", "--cov-branch"]),
+    "contexts": ("pytest", ["--cov=.", "--cov-branch", "--cov-context=test"]),
+    "xdist": (
+        "pytest",
+        ["--cov=.", "--cov-branch", "-n2", "-p", "xdist.plugin", "-k", "not subprocess"],
+    ),
+    "run": ("coverage", []),
+    "run_branches": ("coverage", ["--branch"]),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_data_is_the_same(name: str, suite: Suite) -> None:
+    suite.write({
+        "a": TESTS,
+        "measured.py": MODULE,
+        "late.py": "def f():\n    pass\n",
+        "read.py": READ,
+    })
+    suite.write({
+        ".coveragerc": "[run]\nsource = .\nomit = read.py\nparallel = false\npatch = subprocess\n"
+    })
+    program, options = WAYS[name]
+    found = [_measure(suite, program, options, isolate) for isolate in ([], ["--isolate"])]
+
+    assert found[1] == found[0]
+    marks = str(found[0])
+    assert "measured.py" in marks
+    assert "late.py" in marks
+
+
+def _measure(suite: Suite, program: str, options: list[str], isolate: list[str]) -> object:
+    plugins = ["-p", "isolate", *isolate]
+    environment = {**os.environ, "PYTHONPATH": str(suite.directory)}
+    run = [sys.executable, "-m"]
+    if program == "coverage":
+        run += ["coverage", "run", *options, "-m", "pytest", "-p", "no:cacheprovider", *plugins]
+    else:
+        run += ["pytest", "-p", "pytest_cov.plugin", "-p", "no:cacheprovider", *options, *plugins]
+    for old in suite.directory.glob(".coverage*"):
+        if old.name != ".coveragerc":
+            old.unlink()
+    tested = subprocess.run(
+        run, cwd=suite.directory, env=environment, capture_output=True, check=False
+    )
+    assert b"1 failed" in tested.stdout, tested.stdout.decode()
+    if program == "coverage":
+        # Programs that the test started have files of their own, without isolation.
+        subprocess.run(
+            [sys.executable, "-m", "coverage", "combine", "--append"],
+            cwd=suite.directory,
+            capture_output=True,
+            check=False,
+        )
+    done = subprocess.run(
+        [sys.executable, "read.py"], cwd=suite.directory, capture_output=True, check=True
+    )
+    left = [path.name for path in suite.directory.glob(".coverage.*")]
+    return json.loads(done.stdout), left, tested.stdout.decode().count("warning")

@@ -1,0 +1,57 @@
+"""flaky runs a test again in a fresh sandbox."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Suite
+
+SUITE = """
+    import os, pathlib, pytest
+    from flaky import flaky
+
+    def counted(name):
+        path = pathlib.Path(os.environ["COUNTS"], name)
+        path.write_text(path.read_text() + "." if path.exists() else ".")
+        return len(path.read_text())
+
+    @flaky(max_runs=3)
+    def test_decorated(): assert counted("decorated") == 3
+    @pytest.mark.flaky(max_runs=3, min_passes=2)
+    def test_marked(): assert counted("marked") > 1
+    @flaky
+    def test_always(): assert 0
+    @flaky(rerun_filter=lambda err, name, test, plugin: issubclass(err[0], KeyError))
+    def test_filtered(): raise ValueError(1)
+    @flaky
+    def test_skipped(): pytest.skip("x")
+    @pytest.fixture
+    def broken(): yield; assert 0
+    @flaky
+    def test_teardown(broken): pass
+    def test_steady(): pass
+    def test_failing(): assert 0
+"""
+
+
+def test_reruns_are_the_same(suite: Suite) -> None:
+    suite.write({"a": SUITE})
+    runs = []
+    for arguments in ([], ["--isolate", f"--isolate-writable={suite.directory.parent}/counts"]):
+        counts = suite.directory.parent / "counts"
+        shutil.rmtree(counts, ignore_errors=True)
+        counts.mkdir()
+        runs.append(
+            suite.run(
+                *arguments,
+                "-p",
+                "flaky.flaky_pytest_plugin",
+                "--no-flaky-report",
+                "-rA",
+                COUNTS=str(counts),
+            )
+        )
+
+    assert runs[1] == runs[0]

@@ -1,0 +1,57 @@
+"""Tests that pytest-xdist's workers run are isolated, and their deaths leave the workers alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Suite
+
+
+SUITE = """
+    import os, pytest, signal
+
+    @pytest.mark.parametrize("number", range(6))
+    def test_passes(number): assert os.environ["PYTEST_XDIST_WORKER"].startswith("gw")
+    def test_fails(): assert 0
+    def test_skipped(): pytest.skip("x")
+    @pytest.mark.xfail
+    def test_expected(): assert 0
+"""
+
+
+def test_outcomes_are_the_same(suite: Suite) -> None:
+    suite.write({"a": SUITE})
+
+    plain, isolated = suite.twice("-p", "xdist.plugin", "-n2")
+
+    assert isolated.status == plain.status
+    assert sorted(isolated.junit) == sorted(plain.junit)
+
+
+def test_crash_leaves_the_worker(suite: Suite) -> None:
+    suite.write({
+        "a": """
+            import os, pytest
+            @pytest.mark.parametrize("n", range(4))
+            def test_a(n): os.abort()
+        """,
+        "b": "def test_b(): pass\n",
+    })
+
+    run = suite.run("--isolate", "-p", "xdist.plugin", "-n2")
+
+    assert "4 failed, 1 passed" in run.output
+    assert "replacing crashed worker" not in run.output
+    assert run.output.count("Crashed: killed by SIGABRT") >= 4
+
+
+def test_wrong_marker_is_a_usage_error(suite: Suite) -> None:
+    suite.write({"a": "import pytest\n@pytest.mark.isolated(memory='lots')\ndef test_a(): pass\n"})
+
+    run = suite.run("-p", "xdist.plugin", "-n2")
+
+    assert run.status == pytest.ExitCode.USAGE_ERROR
+    assert "memory='lots'" in run.stderr
