@@ -1,0 +1,119 @@
+"""Releases of packages, made ready to run their own tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import hashlib
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HERE: Final = Path(__file__).parent
+_PROJECT: Final = HERE.parent.parent
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A release whose source distribution has its tests: a table of suites.toml."""
+
+    name: str
+    version: str
+    sha256: str
+    args: tuple[str, ...]
+    deselect: Mapping[str, str]  #: reasons, by the test that fails without isolation too
+    quick: bool
+
+    @property
+    def lock(self) -> Path:
+        """The file of all that is installed to run its tests."""
+        return HERE / "locks" / f"{self.name}.txt"
+
+
+def releases() -> dict[str, Release]:
+    """Return all releases, by name."""
+    tables = tomllib.loads((HERE / "suites.toml").read_text(encoding="utf-8"))
+    return {
+        name: Release(
+            name=name,
+            version=table["version"],
+            sha256=table["sha256"],
+            args=tuple(table.get("args", ())),
+            deselect=table.get("deselect", {}),
+            quick=table.get("quick", False),
+        )
+        for name, table in tables.items()
+    }
+
+
+@final
+class Workshop:
+    """A directory with source trees and virtual environments, which later runs find again."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._wheel: Path | None = None
+
+    def tree(self, release: Release) -> Path:
+        """Return the unpacked source distribution of *release*."""
+        tree = self.place / f"{release.name}-{release.version}"
+        if not tree.exists():
+            downloads = self.place / "downloads"
+            what = f"{release.name}=={release.version}"
+            _pip(
+                "download", "--no-deps", f"--no-binary={release.name}", f"--dest={downloads}", what
+            )
+            stem = release.name.replace("-", "_")
+            (archive,) = downloads.glob(f"{stem}-{release.version}.tar.gz")
+            digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+            if digest != release.sha256:
+                msg = f"{archive}: its SHA-256 is {digest}, and suites.toml says {release.sha256}"
+                raise SystemExit(msg)
+            unpacked = self.place / f"{release.name}.unpacked"
+            shutil.rmtree(unpacked, ignore_errors=True)
+            with tarfile.open(archive) as tar:
+                tar.extractall(unpacked, filter="data")
+            (top,) = unpacked.iterdir()
+            top.rename(tree)
+            unpacked.rmdir()
+        return tree
+
+    def python(self, release: Release, *, isolated: bool) -> Path:
+        """Return the interpreter that has *release* and what it is tested with."""
+        venv = self.place / f"{release.name}.{'isolated' if isolated else 'plain'}"
+        python = venv / "bin" / "python"
+        lock = release.lock.read_text(encoding="utf-8")
+        stamp = venv / "installed"
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != lock + sys.version:
+            command = [sys.executable, "-m", "venv", "--clear", "--without-pip", os.fspath(venv)]
+            subprocess.run(command, check=True)
+            _pip(f"--python={python}", "install", "--no-deps", f"--requirement={release.lock}")
+            stamp.write_text(lock + sys.version, encoding="utf-8")
+        if isolated:
+            again = ("--no-deps", "--force-reinstall")
+            _pip(f"--python={python}", "install", *again, os.fspath(self._plugin()))
+        return python
+
+    def _plugin(self) -> Path:
+        """Return the wheel of this tree, made once."""
+        if self._wheel is None:
+            wheels = self.place / "wheels"
+            shutil.rmtree(wheels, ignore_errors=True)
+            _pip("wheel", "--no-deps", f"--wheel-dir={wheels}", os.fspath(_PROJECT))
+            (self._wheel,) = wheels.glob("*.whl")
+        return self._wheel
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, check=True)
