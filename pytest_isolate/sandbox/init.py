@@ -40,7 +40,6 @@ _LIFE_FD: Final = 4
 class Stage(enum.StrEnum):
     """How far a sandbox has come, as its builder and init report it."""
 
-    UNSHARED = "unshared"  #: a user namespace waits for its id maps
     BORN = "born"  #: init lives; `pid` in the keeper's PID namespace
     READY = "ready"  #: the root is entered; `notes` on what is less than planned
     FAILED = "failed"  #: `error` is a `SandboxError` as JSON
@@ -78,13 +77,10 @@ def build(order: Order, report: int, life: int) -> NoReturn:
 
 def _build(order: Order) -> None:
     """Make two user namespaces: mounts made in the first are locked in the second."""
-    with step("make user and mount namespace"):
-        _libc.unshare(_libc.CLONE_NEWUSER | _libc.CLONE_NEWNS)
-    _map(order.maps)
+    user_and_mount = _libc.CLONE_NEWUSER | _libc.CLONE_NEWNS
+    _unshare("make user and mount namespace", user_and_mount, order.maps)
     notes = staging.lay_out(order, userns=True)
-    with step("make namespaces"):
-        _libc.unshare(namespaces.flags(order.spec))
-    _map(order.maps.again())
+    _unshare("make namespaces", namespaces.flags(order.spec), order.maps.again())
     pid = os.fork()
     if pid:
         _say(Stage.BORN, pid=pid)
@@ -96,12 +92,42 @@ def _build(order: Order) -> None:
     _serve(notes)
 
 
-def _map(maps: IdMaps) -> None:
-    if maps.from_outside:
-        _say(Stage.UNSHARED)
-        _wait_for_keeper()
-    else:
+def _unshare(what: str, flags: int, maps: IdMaps) -> None:
+    """Enter namespaces with a user namespace of *maps* among them."""
+    if not maps.from_outside:
+        with step(what):
+            _libc.unshare(flags)
         namespaces.write_maps(maps, "self")
+        return
+    # Who writes must be in the parent namespace, so neither here nor, for the second of two, the
+    # keeper: see user_namespaces(7).
+    begin, go_on = os.pipe2(os.O_CLOEXEC)
+    writer = os.fork()
+    if not writer:
+        os.close(go_on)
+        _write_maps(begin, maps)
+    try:
+        with step(what):
+            _libc.unshare(flags)
+        os.write(go_on, b"+")
+    finally:
+        os.close(begin)
+        os.close(go_on)
+        _, status = os.waitpid(writer, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        raise OSError(code, f"write: {os.strerror(code)}", "/proc/PID/uid_map")
+
+
+def _write_maps(begin: int, maps: IdMaps) -> NoReturn:
+    """Write *maps* for the parent process when it is ready; leave with the error number."""
+    try:
+        if os.read(begin, 1):
+            namespaces.write_maps(maps, os.getppid())
+    except OSError as error:
+        os._exit(error.errno or 1)
+    except BaseException:  # noqa: BLE001  # the outermost frame of a forked child
+        os._exit(1)
+    os._exit(0)
 
 
 def _serve(notes: tuple[str, ...]) -> NoReturn:

@@ -23,7 +23,6 @@ from typing import final
 
 from pytest_isolate.sandbox import _libc
 from pytest_isolate.sandbox import init
-from pytest_isolate.sandbox import namespaces
 from pytest_isolate.sandbox import probe
 from pytest_isolate.sandbox.assembly import Home
 from pytest_isolate.sandbox.assembly import assemble
@@ -191,8 +190,6 @@ class Keeper:
 
     def _advance(self, cell: Cell, word: dict[str, object]) -> None:
         match word:
-            case {"stage": init.Stage.UNSHARED}:
-                self._map(cell)
             case {"stage": init.Stage.BORN, "pid": int(pid)}:
                 self._welcome(cell, pid, os.pidfd_open(pid))
             case {"stage": init.Stage.READY, "notes": list(notes)}:
@@ -206,14 +203,6 @@ class Keeper:
                 return
         if cell.ready:
             self._hand_over(cell)
-
-    def _map(self, cell: Cell) -> None:
-        try:
-            namespaces.write_maps(namespaces.identity_maps(), cell.builder)
-            os.write(cell.life, _GO_ON)
-        except OSError as error:
-            cell.error = SandboxError.from_os_error(error)
-            self._close_life(cell)
 
     def _hand_over(self, cell: Cell) -> None:
         if cell.number == 0 or not self._open:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Suite
 
 #: Suites that pytest 8.4 does not know.
-FROM_9: Final = {"subtests", "subtests_and_teardown"}
+FROM_9: Final = {"subtests", "subtests_and_teardown", "unittest_parts"}
 
 SUITES: Final = {
     "simple": """
@@ -159,6 +159,18 @@ SUITES: Final = {
         class Async(unittest.IsolatedAsyncioTestCase):
             async def test_async(self): self.assertTrue(False)
     """,
+    "unittest_parts": """
+        import unittest
+
+        class Parts(unittest.TestCase):
+            def test_parts(self):
+                for i in range(3):
+                    with self.subTest("message", i=i):
+                        print("part", i); self.assertNotEqual(i, 3)
+                self.fail("whole")
+            def test_skipped_part(self):
+                with self.subTest(i=1): self.skipTest("part")
+    """,
     "subtests": """
         import pytest
 
@@ -202,6 +214,36 @@ SUITES: Final = {
             x
             """
     ''',
+    "modules": """
+        import pytest
+
+        def setup_module(module): module.value = 1
+        def teardown_module(): pass
+        def setup_function(function): print("function up", function.__name__)
+        def teardown_function(): print("function down")
+        def test_value(): assert value == 1
+        def test_fails(): assert value == 2
+        class TestXunit:
+            @classmethod
+            def setup_class(cls): cls.own = value
+            @classmethod
+            def teardown_class(cls): del cls.own
+            def setup_method(self): print("method up")
+            def test_method(self): assert value == 3
+    """,
+    "inner": """
+        SOURCE = "import pytest\\ndef test_pass(): pass\\ndef test_fail(): assert 0"
+        def test_in_process(pytester):
+            pytester.makepyfile(SOURCE)
+            pytester.runpytest_inprocess().assert_outcomes(passed=1, failed=1)
+        def test_subprocess(pytester):
+            pytester.makepyfile(SOURCE)
+            pytester.runpytest_subprocess().assert_outcomes(passed=1, failed=1)
+        def test_isolated_within(pytester):
+            pytester.makepyfile("import pytest\\n@pytest.mark.isolated\\ndef test_a(): pass")
+            pytester.runpytest_subprocess().assert_outcomes(passed=1)
+        def test_failure(pytester): assert pytester.makepyfile(SOURCE).name == "other"
+    """,
     "output": """
         import logging, os, sys, pytest
 
@@ -323,7 +365,7 @@ def runs(module_suite: Suite) -> tuple[Run, Run]:
     known = {name for name in SUITES if pytest.version_tuple >= (9,) or name not in FROM_9}
     module_suite.write({name: source for name, source in SUITES.items() if name in known})
     module_suite.write({"conftest.py": CONFTEST})
-    return module_suite.twice("-ra", "--doctest-modules")
+    return module_suite.twice("-ra", "--doctest-modules", "-p", "pytester")
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -364,3 +406,26 @@ def test_junitxml_is_the_same(runs: tuple[Run, Run]) -> None:
 
     assert len(plain.junit) > len(SUITES)
     assert isolated.junit == plain.junit
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+def test_failed_parts_of_a_test_case_are_the_same(suite: Suite) -> None:
+    suite.write({
+        "parts": """
+            import unittest
+
+            class Parts(unittest.TestCase):
+                def test_parts(self):
+                    for i in range(3):
+                        with self.subTest("message", i=i): self.assertNotEqual(i, 1)
+                def test_part_and_whole(self):
+                    with self.subTest(): self.fail("part")
+                    self.fail("whole")
+        """
+    })
+
+    runs = suite.twice()
+
+    # Alone, pytest writes such a part's letter into what it captures of the test.
+    plain, isolated = ([{**event, "sections": None} for event in run.events] for run in runs)
+    assert isolated == plain

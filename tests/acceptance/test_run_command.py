@@ -42,6 +42,12 @@ def test_options_of_the_command_are_its_own() -> None:
     assert run("--hostname", "demo", "sh", "-c", "hostname", "--memory").stdout == "demo\n"
 
 
+def test_sandbox_holds_another() -> None:
+    done = run("--hostname", "outer", *RUN, "--hostname", "inner", "hostname")
+
+    assert (done.stdout, done.stderr, done.returncode) == ("inner\n", "", 0)
+
+
 def test_environment_is_added() -> None:
     done = run("--env", "JAVA_HOME=/java", "--", "sh", "-c", "echo $JAVA_HOME")
 

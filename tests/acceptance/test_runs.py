@@ -65,9 +65,17 @@ OPTIONS: Final = {
     "xunit1": "-o junit_family=xunit1 -o junit_logging=all",
     "failed_first": "--ff --cache-clear",
     "stepwise": "--sw --cache-clear",
+    "stepwise_skip": "--sw-skip --cache-clear",
+    "durations": "--durations=0 --durations-min=0.05 -vv",
+    "deselected": "--deselect=test_varied.py::test_two",
+    "strict": "--strict-markers -o xfail_strict=true",
+    "import_mode": "--import-mode=importlib",
+    "collect_only": "--collect-only -q",
+    "warnings_off": "--disable-warnings -o filterwarnings=ignore",
+    "no_header": "--no-header --no-summary",
 }
 VARIED: Final = """
-    import logging, pytest, sys, warnings
+    import logging, pytest, sys, time, warnings
 
     @pytest.fixture
     def talks():
@@ -79,6 +87,7 @@ VARIED: Final = """
     def test_two(talks): print("two"); assert [1] == [2]
     @pytest.mark.skip
     def test_three(): pass
+    def test_slow(): time.sleep(0.1)
     @pytest.mark.xfail
     def test_four(): assert 0
     def test_five(): assert 0
@@ -104,6 +113,60 @@ def test_run_is_the_same_with(name: str, suite: Suite) -> None:
 
     assert isolated == plain
     assert ("Isolation failed" in isolated.output, isolated.stderr) == (False, plain.stderr)
+
+
+@pytest.mark.parametrize("option", ["--lf", "--ff", "--nf", "--sw"])
+def test_second_run_knows_the_first(option: str, suite: Suite) -> None:
+    suite.write({"varied": VARIED, "last": "def test_last(): pass\n"})
+    runs = []
+    for arguments in ([], ["--isolate"]):
+        first = suite.run(*arguments, "--cache-clear", option)
+        suite.write({"new": "def test_new(): assert 0\n"})
+        runs.append((first, suite.run(*arguments, option, "-v")))
+        (suite.directory / "test_new.py").unlink()
+
+    assert runs[1] == runs[0]
+
+
+def test_cache_reaches_the_next_run(suite: Suite) -> None:
+    suite.write({
+        "counts": """
+            def test_counts(cache):
+                count = cache.get("my/count", 0)
+                cache.set("my/count", count + 1)
+                assert count == 2
+        """
+    })
+
+    statuses = [suite.run("--isolate").status for _ in range(3)]
+
+    assert statuses == [1, 1, 0]
+
+
+@pytest.mark.parametrize("policy", ["all", "failed", "none"])
+def test_same_directories_are_kept(policy: str, suite: Suite) -> None:
+    suite.write({
+        "places": """
+            import pytest
+            def test_passes(tmp_path): (tmp_path / "file").write_text("x")
+            def test_fails(tmp_path): (tmp_path / "file").write_text("x"); assert 0
+            def test_skips(tmp_path): pytest.skip("x")
+            def test_made(tmp_path_factory): tmp_path_factory.mktemp("made")
+            @pytest.fixture
+            def broken(tmp_path): yield; assert 0
+            def test_broken(broken): pass
+            class TestOwn:
+                def test_linked(self, tmp_path): (tmp_path / "link").symlink_to("file")
+        """
+    })
+    kept = []
+    for name in ("plain", "isolated"):
+        arguments = ["--isolate"] if name == "isolated" else []
+        suite.run(*arguments, "-o", f"tmp_path_retention_policy={policy}")
+        base = suite.directory.parent / f"base-{name}"
+        kept.append(sorted(str(path.relative_to(base)) for path in base.rglob("*")))
+
+    assert kept[1] == kept[0]
 
 
 def test_log_file_has_the_same_lines(suite: Suite) -> None:
