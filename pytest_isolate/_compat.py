@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from contextlib import contextmanager
 from contextlib import nullcontext
 from contextlib import suppress
+from functools import partial
 import io
 import os
 import sys
@@ -145,6 +146,28 @@ def capture_streams(config: pytest.Config) -> dict[int, CaptureIO]:
     """Return the streams in memory that `sys.stdout` (1) and `sys.stderr` (2) are captured in."""
     captures = [getattr(one, "tmpfile", None) for one in _captures(config)[1:]]
     return {fd: one for fd, one in enumerate(captures, 1) if isinstance(one, CaptureIO)}
+
+
+def bound_captures(
+    config: pytest.Config, fits: Callable[[int], bool], read: Callable[[int], str]
+) -> None:
+    """Let *read* take what is captured in files, in this process, if a file no longer *fits*."""
+    for one in _fd_captures(config)[1:]:
+        one.snap = partial(_snap, one, one.snap, fits, read)  # type: ignore[method-assign]
+
+
+def _snap(
+    capture: FDCaptureBase[Any],
+    snap: Callable[[], str],
+    fits: Callable[[int], bool],
+    read: Callable[[int], str],
+) -> str:
+    if fits(capture.tmpfile.fileno()):
+        return snap()
+    text = read(capture.tmpfile.fileno())
+    capture.tmpfile.seek(0)
+    capture.tmpfile.truncate()
+    return text
 
 
 def log_handler(config: pytest.Config) -> LogCaptureHandler | None:

@@ -233,7 +233,8 @@ def _run(
     """Run the item of *replay* in the sandbox of *lease*, and judge how it ended."""
     item, config = replay.item, replay.item.config
     with ExitStack() as stack:
-        output = stack.enter_context(closing(Output(config)))
+        cap = lease.spec.limits.memory
+        output = stack.enter_context(closing(Output(config, cap=cap)))
         stacks = live.own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
         gate = live.gate(stack, replay) if live.talks_live(config) else -1
         order = child.Order(
@@ -262,6 +263,7 @@ def _run(
             partial(child.run, item, runner.tap, output, order),
             timeout=policy.timeout if policy.asked("timeout") else limit(item),
             on_frame=replay.hear,
+            chore=output.keep_house,
             live=gate >= 0,
             last_words=child.STACKS_SIGNAL,
         )
@@ -269,7 +271,7 @@ def _run(
             end,
             output=output.read(),
             stacks=os.pread(stacks, _STACKS_LIMIT, 0).decode(errors="replace"),
-            cap=lease.spec.limits.memory,
+            cap=cap,
         )
     return end
 

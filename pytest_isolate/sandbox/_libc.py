@@ -44,6 +44,10 @@ MOUNT_ATTR_NODEV: Final = 4
 AT_FDCWD: Final = -100
 AT_RECURSIVE: Final = 0x8000
 
+# linux/falloc.h
+FALLOC_FL_KEEP_SIZE: Final = 1
+FALLOC_FL_PUNCH_HOLE: Final = 2
+
 # linux/openat2.h
 RESOLVE_NO_MAGICLINKS: Final = 0x02
 RESOLVE_IN_ROOT: Final = 0x10
@@ -76,6 +80,7 @@ _libc.mount.argtypes = (
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
 _libc.prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
 _libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
 _libc.capset.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
@@ -173,6 +178,13 @@ def openat2(dir_fd: int, path: str, flags: int, *, resolve: int) -> int:
     if fd == -1:
         _fail("openat2", path)
     return fd
+
+
+def punch_hole(fd: int, start: int, length: int) -> None:
+    """Give back what *length* bytes of a file from *start* on take, see fallocate(2)."""
+    mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+    if _libc.fallocate(fd, mode, start, length) == -1:
+        _fail("fallocate", None)
 
 
 def unshare(flags: int) -> None:

@@ -54,12 +54,14 @@ def run(
     timeout: float | None = None,
     on_frame: Callable[[Frame], None] = lambda _: None,
     on_start: Callable[[int], None] = lambda _: None,
+    chore: Callable[[], float] = lambda: math.inf,
     live: bool = False,
     last_words: int = 0,
 ) -> End:
     """Run *main* in a fork of this process, inside the sandbox of *lease*.
 
-    *on_start* is told the pid, *on_frame* every frame: at once if it is *live*, else soon. After
+    *on_start* is told the pid, *on_frame* every frame: at once if it is *live*, else soon. *chore*
+    is done now and then, and returns in how many seconds again at the latest. After
     *timeout* seconds, or if a callback raises, everything in the sandbox is killed; before that the
     process gets the signal *last_words* at a timeout, if that is not 0, and a moment to act on it.
     """
@@ -73,7 +75,9 @@ def run(
     else:
         try:
             on_start(process.pid)
-            timed_out = _follow(process, lease, watch, timeout, live=live, last_words=last_words)
+            timed_out = _follow(
+                process, lease, watch, timeout, chore, live=live, last_words=last_words
+            )
             last = process.wait(timed_out=timed_out)
         except BaseException:
             lease.kill()
@@ -112,6 +116,7 @@ def _follow(
     lease: Lease,
     watch: _Watch,
     timeout: float | None,
+    chore: Callable[[], float],
     *,
     live: bool,
     last_words: int,
@@ -126,7 +131,7 @@ def _follow(
         poll.poll(deadline.milliseconds(at_most=_LULL_SECONDS))
     poll.register(reader.fd, select.POLLIN)
     while True:
-        ready = dict(poll.poll(deadline.milliseconds()))
+        ready = dict(poll.poll(deadline.milliseconds(at_most=chore())))
         ended = process.pidfd in ready
         _drain(reader, watch, until_empty=ended)
         if ended:

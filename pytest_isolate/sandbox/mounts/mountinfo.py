@@ -101,6 +101,14 @@ def visible(mounts: tuple[MountPoint, ...]) -> tuple[MountPoint, ...]:
     return tuple(sorted(seen, key=lambda mount: mount.target))
 
 
+def holding(path: str, mounts: tuple[MountPoint, ...]) -> MountPoint | None:
+    """Return which of *mounts* the file at *path*, without symbolic links, lies on."""
+    found = {mount.target: mount for mount in visible(mounts)}
+    while path not in found and path != "/":
+        path = path[: path.rfind("/")] or "/"
+    return found.get(path)
+
+
 def _walk(path: str, on_top: dict[tuple[int, str], int]) -> int:
     here = _step_on(_OUTSIDE, "/", on_top)
     end = path.find("/", 1)
