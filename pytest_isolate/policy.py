@@ -114,7 +114,7 @@ class Policy:
     cpus: float | None = None
     network: Network = Network.LOOPBACK
     rootfs: Root = field(default_factory=HostRoot)
-    hostname: str = "isolated"
+    hostname: str | None = "isolated"  #: `None`, which nobody can ask for, leaves the host's
     env: tuple[tuple[str, str], ...] = ()
     pass_env: tuple[str, ...] | None = None  #: `None` keeps everything
     writable: tuple[str, ...] = ()
@@ -208,8 +208,7 @@ def resolve(policy: Policy, capabilities: Capabilities) -> Resolution:
     The specification's `imports` and `project` are left to the caller, who knows the interpreter.
     """
     degrade = policy.unavailable is Recourse.DEGRADE
-    lacking = next((name for name in _parts(policy) if not capabilities[name].available), None)
-    if lacking is not None:
+    if (lacking := _first_missing(policy, capabilities)) is not None:
         if degrade:
             return Unconfined((f"isolation none (no {lacking})",))
         return Unavailable(_error(f"a sandbox's {lacking}", lacking, capabilities))
@@ -252,6 +251,12 @@ WISHES: Final = (
         # Sharing the machine's ports and addresses is nothing that a default may come down to.
         best_effort=False,
     ),
+    Wish(
+        setting="hostname",
+        capability="hostname",
+        fallback=None,
+        note="hostname kept (no hostname)",
+    ),
     _cap("memory", "memory"),
     _cap("pids", "pids"),
     _cap("cpus", "cpu"),
@@ -266,6 +271,13 @@ def lost_wishes(policy: Policy, capabilities: Capabilities) -> tuple[Wish, ...]:
         if getattr(policy, wish.setting) != wish.fallback
         and not capabilities[wish.capability].available
     )
+
+
+def _first_missing(policy: Policy, capabilities: Capabilities) -> str | None:
+    """Return the part of every sandbox that is the reason why there is none, if there is none."""
+    missing = [name for name in _parts(policy) if not capabilities[name].available]
+    # What the kernel refused comes before what was not tried because of it.
+    return min(missing, key=lambda name: not capabilities[name].code, default=None)
 
 
 def _parts(policy: Policy) -> Iterator[str]:

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from typing import TYPE_CHECKING
+from typing import Final
 
+from pytest_isolate.deaths import death_of
 from pytest_isolate.policy import Policy
 from pytest_isolate.policy import Resolved
+from pytest_isolate.policy import Unavailable
 from pytest_isolate.policy import resolve
+from pytest_isolate.rows import rows
+from pytest_isolate.sandbox import supervisor
+from pytest_isolate.sandbox.capabilities import Capabilities
+from pytest_isolate.sandbox.capabilities import Capability
+from pytest_isolate.sandbox.entry import Entry
 from pytest_isolate.sandbox.errors import KeeperError
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.mends import Signs
+from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.pool import Pool
+from pytest_isolate.sandbox.spec import Limits
+from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.sizes import format_size
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from argparse import _SubParsersAction
+    from collections.abc import Callable
 
-    from pytest_isolate.sandbox.capabilities import Capabilities
-    from pytest_isolate.sandbox.capabilities import Capability
+    from pytest_isolate.wire.channel import Writer
+
+_CAP: Final = 4 << 20  #: bytes, of the trial that is to be killed for it
+_TOO_MUCH: Final = 64 << 20
+_PATIENCE_SECONDS: Final = 20.0
 
 
 def register(commands: _SubParsersAction) -> None:  # type: ignore[type-arg]  # argparse's own gap
@@ -32,42 +51,100 @@ def register(commands: _SubParsersAction) -> None:  # type: ignore[type-arg]  # 
 
 
 def _doctor(options: Namespace) -> int:
-    pool = Pool.start()
+    environment = Signs.read().environment()
     try:
-        capabilities = pool.capabilities
+        capabilities = examine()
     except KeeperError as error:
         sys.stderr.write(f"pytest_isolate: {error}\n")
         return 1
+    sound = capabilities["sandbox"].available and capabilities["memory"].available
+    if options.json:
+        entries = [
+            {"state": entry.state, "errno": entry.errno_name, **dataclasses.asdict(entry)}
+            for entry in capabilities.values()
+        ]
+        data = {"environment": environment, "sound": sound, "capabilities": entries}
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    else:
+        sys.stdout.write(f"environment: {environment}\n\n")
+        sys.stdout.writelines(f"{line}\n" for line in rows(capabilities.values()))
+        sys.stdout.write(f"\n{_verdict(sound=sound)}\n")
+    return 0 if sound else 1
+
+
+def _verdict(*, sound: bool) -> str:
+    if sound:
+        return "The default sandbox, its memory cap included, can be had here."
+    return "The default sandbox with its memory cap cannot be had here."
+
+
+def examine() -> Capabilities:
+    """Try everything, up to a whole sandbox and a kill for memory. Raises KeeperError."""
+    pool = Pool.start()
+    try:
+        found = pool.capabilities
+        resolution = resolve(Policy(enabled=True), found)
+        match resolution:
+            case Resolved(spec):
+                error = _try_sandbox(pool, spec)
+            case Unavailable(error=error):
+                pass
+            case _:
+                raise AssertionError  # nobody has asked to do with less
+        entries = {"sandbox": _sandbox(error), **found}
+        if error is None and entries["memory"].available:
+            entries["memory"] = _try_cap(pool, entries["memory"])
     finally:
         pool.close()
-    if options.json:
-        sys.stdout.write(json.dumps(capabilities.to_json(), indent=2) + "\n")
-    else:
-        sys.stdout.writelines(f"{line}\n" for line in table(capabilities))
-    return 0 if _is_sound(capabilities) else 1
+    return Capabilities(*entries.values())
 
 
-def _is_sound(capabilities: Capabilities) -> bool:
-    """Return whether the default sandbox can be had, its memory cap included."""
-    found = resolve(Policy(enabled=True), capabilities)
-    return isinstance(found, Resolved) and capabilities["memory"].available
+def _sandbox(error: SandboxError | None) -> Capability:
+    if error is None:
+        return Capability(name="sandbox", available=True, how="a process has run in it")
+    why = f"{error.what}: {error.why}"
+    return Capability(
+        name="sandbox", available=False, why=why, mend=error.mend, code=error.code
+    )
 
 
-def table(capabilities: Capabilities) -> list[str]:
-    """Return the lines of the table: a row a capability, its mend below it, and the verdict."""
-    width = max(map(len, capabilities))
-    lines = []
-    for capability in capabilities.values():
-        lines.append(f"{capability.name:<{width}}  {_state(capability)}".rstrip())
-        if not capability.available and capability.mend:
-            lines.append(f"{'':<{width}}       mend: {capability.mend}")
-    if _is_sound(capabilities):
-        return [*lines, "", "The default sandbox, its memory cap included, can be had here."]
-    return [*lines, "", "The default sandbox with its memory cap cannot be had here."]
+def _try_sandbox(pool: Pool, spec: Spec) -> SandboxError | None:
+    """Run a process in the sandbox of *spec*; return what stopped it."""
+    try:
+        end = _run(pool, spec, lambda _: None)
+    except SandboxError as error:
+        return error
+    death = death_of(end.outcome, complete=end.said_bye)
+    return None if death is None else SandboxError("run a process in it", death.line, death.mend)
 
 
-def _state(capability: Capability) -> str:
-    if capability.available:
-        return f"yes  {capability.how}"
-    code = f" ({capability.errno_name})" if capability.code else ""
-    return f"no   {capability.why}{code}"
+def _try_cap(pool: Pool, memory: Capability) -> Capability:
+    """Return *memory* by what became of a process that took more than its cap."""
+    try:
+        end = _run(pool, Spec(limits=Limits(memory=_CAP)), lambda _: _use(_TOO_MUCH))
+    except SandboxError as error:
+        why = f"{error.what}: {error.why}"
+        return dataclasses.replace(
+            memory, available=False, why=why, mend=error.mend, code=error.code
+        )
+    if isinstance(end.outcome, OutOfMemory):
+        how = f"{memory.how}; a process over a cap of {format_size(_CAP)} was killed"
+        return dataclasses.replace(memory, how=how)
+    death = death_of(end.outcome, complete=end.said_bye)
+    became = death.line if death is not None else "it was left alive"
+    why = f"a process over a cap of {format_size(_CAP)} was not killed for it: {became}"
+    return dataclasses.replace(memory, available=False, why=why)
+
+
+def _run(pool: Pool, spec: Spec, main: Callable[[Writer], None]) -> supervisor.End:
+    lease = pool.lease(spec)
+    try:
+        return supervisor.run(lease, Entry(cwd="/"), main, timeout=_PATIENCE_SECONDS)
+    finally:
+        lease.retire()
+
+
+def _use(size: int) -> None:
+    """Touch *size* bytes of memory."""
+    data = bytearray(size)
+    data[:: 1 << 12] = b"\1" * len(range(0, size, 1 << 12))

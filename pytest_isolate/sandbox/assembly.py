@@ -125,7 +125,8 @@ def _furnish(order: Order, home: Home, pid: int, pidfd: int) -> tuple[str, ...]:
     visited = namespaces.flags(order.spec) & ~(_libc.CLONE_NEWUSER | _libc.CLONE_NEWNS)
     with step("enter namespaces"):
         _libc.setns(pidfd, visited)
-    _libc.sethostname(order.spec.hostname)
+    if order.spec.hostname is not None:
+        _libc.sethostname(order.spec.hostname)
     if order.spec.network is Network.LOOPBACK:
         network.loopback_up()
     if home.knows_pidns:

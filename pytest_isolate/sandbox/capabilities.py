@@ -17,7 +17,9 @@ from typing import final
 #: Namespaces in the order of the report header.
 NAMESPACES: Final = ("userns", "mnt", "pid", "uts", "ipc", "net", "cgroup")
 #: Steps that make a root file system.
-ROOT_STEPS: Final = ("overlay", "proc", "sysfs", "pivot_root")
+ROOT_STEPS: Final = ("overlay", "proc", "sysfs", "devpts", "pivot_root")
+#: What a sandbox is made of besides these, or instead of them.
+OTHERS: Final = ("hostname", "landlock")
 #: Caps, by the controller that enforces them.
 CONTROLLERS: Final = ("memory", "pids", "cpu")
 
@@ -29,9 +31,17 @@ class Capability:
     name: str
     available: bool
     how: str = ""  #: how it was had: "cgroup v2", "one overlay per mount point"
+    lacks: str = ""  #: what is less than it should be of an available one: "read-only: /data"
     why: str = ""  #: why not: the failing step and the kernel's words
     mend: str = ""  #: what to do about it here
     code: int = 0  #: the errno, or 0
+
+    @property
+    def state(self) -> str:
+        """In a word: `yes`, `partial` or `no`."""
+        if not self.available:
+            return "no"
+        return "partial" if self.lacks else "yes"
 
     @property
     def errno_name(self) -> str:

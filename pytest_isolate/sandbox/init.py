@@ -86,7 +86,8 @@ def _build(order: Order) -> None:
         _say(Stage.BORN, pid=pid)
         return
     notes += staging.enter_root(order, userns=True)
-    _libc.sethostname(order.spec.hostname)
+    if order.spec.hostname is not None:
+        _libc.sethostname(order.spec.hostname)
     if order.spec.network is Network.LOOPBACK:
         network.loopback_up()
     _serve(notes)

@@ -113,14 +113,23 @@ class Keeper:
 
     def _say_hello(self) -> None:
         """Try the whole path on a sandbox of the default kind, then say what this machine gives."""
-        trial = self._prepare(0, Spec())
-        while not (trial.ready or trial.error) and self._open:
-            self._loop.turn()
-        if trial.error is None:
-            trial.error = probe.try_entry(trial.pidfd)
-        capabilities = probe.capabilities(trial.error, self._planner, self._cgroups.capabilities)
-        self._retire(trial)
+        trial = self._try(0, Spec())
+        if trial.error is not None and trial.error.what.startswith("sethostname"):
+            without = self._try(-1, Spec(hostname=None))
+            trial = probe.Trial(
+                error=without.error, hostname=trial.error, notes=without.notes
+            )
+        capabilities = probe.capabilities(trial, self._planner, self._cgroups.capabilities)
         self._socket.send(Hello(capabilities.to_json()))
+
+    def _try(self, number: int, spec: Spec) -> probe.Trial:
+        cell = self._prepare(number, spec)
+        while not (cell.ready or cell.error) and self._open:
+            self._loop.turn()
+        if cell.error is None:
+            cell.error = probe.try_entry(cell.pidfd, spec)
+        self._retire(cell)
+        return probe.Trial(error=cell.error, notes=tuple(cell.notes))
 
     def _hear_parent(self) -> None:
         for frame, _ in self._socket.poll():
@@ -205,7 +214,7 @@ class Keeper:
             self._hand_over(cell)
 
     def _hand_over(self, cell: Cell) -> None:
-        if cell.number == 0 or not self._open:
+        if cell.number <= 0 or not self._open:
             return
         joins = cell.group.join_fds if cell.group else ()
         counters = cell.group.counter_fds if cell.group else {}
@@ -219,7 +228,7 @@ class Keeper:
     def _refuse(self, cell: Cell) -> None:
         if cell.error is None:
             cell.error = SandboxError("make sandbox", "its builder died without a word")
-        if cell.number and self._open:
+        if cell.number > 0 and self._open:
             self._socket.send(Unready(cell.number, cell.error.to_json()))
         self._retire(cell)
 

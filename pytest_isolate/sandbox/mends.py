@@ -1,49 +1,161 @@
 """What to do where a kernel, a container or a hosted runner refuses: one line an environment.
 
-The symptoms are those of the field's issue trackers; the files read here are the ones that tell
-the environments apart.
+The symptoms are those of the field's issue trackers. `Signs` are the files and variables that tell
+the environments apart, read in one place; all else here is pure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+import enum
 import errno
 import os
 from typing import Final
 
-_DOCKER: Final = (
-    "run the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
-    " --security-opt systempaths=unconfined, or with --privileged"
-)
-_PODMAN: Final = "run the container with --security-opt unmask=ALL, or with --privileged"
-_KUBERNETES: Final = (
-    "set securityContext: seccompProfile Unconfined, appArmorProfile Unconfined,"
-    " procMount Unmasked, and hostUsers: false"
-)
+
+class Environment(enum.StrEnum):
+    """Where this process runs, as far as it makes a difference to the mend."""
+
+    PODMAN = "podman"
+    KUBERNETES = "Kubernetes"
+    GITHUB_CONTAINER = "GitHub Actions, container"
+    GITLAB = "GitLab, Docker executor"
+    DOCKER = "Docker"
+    LIMIT = "no user namespaces allowed (user.max_user_namespaces=0)"
+    APPARMOR = "AppArmor restricts user namespaces (Ubuntu 23.10 and later)"
+    CLONE = "no user namespaces for users (kernel.unprivileged_userns_clone=0)"
+    CHROOT = "chroot"
+    SECCOMP = "seccomp filter"
+    PLAIN = "no container"
 
 
-def for_namespaces(code: int) -> str:
+#: What makes namespaces and mounts possible, by where they are refused.
+FOR_NAMESPACES: Final[Mapping[Environment, str]] = {
+    Environment.PODMAN: "podman run --privileged",
+    Environment.KUBERNETES: (
+        "securityContext: {seccompProfile: {type: Unconfined},"
+        " appArmorProfile: {type: Unconfined}, procMount: Unmasked} and hostUsers: false,"
+        " or securityContext: {privileged: true}"
+    ),
+    Environment.GITHUB_CONTAINER: "container: {options: --privileged}",
+    Environment.GITLAB: (
+        "in the runner's config.toml, [runners.docker]:"
+        ' security_opt = ["seccomp:unconfined", "apparmor:unconfined"], or privileged = true'
+    ),
+    Environment.DOCKER: (
+        "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
+        " --security-opt systempaths=unconfined, or docker run --privileged"
+    ),
+    Environment.LIMIT: "sudo sysctl -w user.max_user_namespaces=15000",
+    Environment.APPARMOR: "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+    Environment.CLONE: "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+    Environment.CHROOT: "run outside the chroot: the kernel refuses user namespaces inside one",
+    Environment.SECCOMP: (
+        "run without the seccomp filter that this process is under: it answers for the kernel"
+    ),
+}
+#: What lets a proc of the sandbox's own be mounted, where the container's is masked.
+FOR_PROC: Final[Mapping[Environment, str]] = {
+    Environment.PODMAN: "podman run --security-opt unmask=ALL",
+    Environment.KUBERNETES: "securityContext: {procMount: Unmasked} and hostUsers: false",
+    Environment.GITHUB_CONTAINER: "container: {options: --privileged}",
+    Environment.GITLAB: "in the runner's config.toml, [runners.docker]: privileged = true",
+    Environment.DOCKER: "docker run --security-opt systempaths=unconfined",
+}
+#: What lets a host name be set, where namespaces can be had.
+FOR_HOSTNAME: Final[Mapping[Environment, str]] = {
+    Environment.PODMAN: "podman run --cap-add SYS_ADMIN",
+}
+#: On the machine that the container runs on.
+_ON_HOST: Final = frozenset({Environment.LIMIT, Environment.APPARMOR, Environment.CLONE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signs:
+    """What tells one environment from another."""
+
+    variables: frozenset[str] = frozenset()  #: names in the environment
+    podman: bool = False  #: /run/.containerenv is there
+    docker: bool = False  #: /.dockerenv is there
+    chroot: bool = False  #: the root is not that of PID 1
+    filtered: bool = False  #: a seccomp filter is on
+    apparmor: str = ""  #: kernel.apparmor_restrict_unprivileged_userns
+    clone: str = ""  #: kernel.unprivileged_userns_clone
+    limit: str = ""  #: user.max_user_namespaces
+
+    @classmethod
+    def read(cls) -> Signs:
+        """Return those of this process."""
+        return cls(
+            variables=frozenset(os.environ),
+            podman=os.path.exists("/run/.containerenv"),
+            docker=os.path.exists("/.dockerenv"),
+            chroot=_in_chroot(),
+            filtered=_seccomp_mode() == "2",
+            apparmor=_line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
+            clone=_line("/proc/sys/kernel/unprivileged_userns_clone"),
+            limit=_line("/proc/sys/user/max_user_namespaces"),
+        )
+
+    def container(self) -> Environment | None:
+        """Return the container that this process is in, or `None`."""
+        if self.podman:
+            return Environment.PODMAN
+        if "KUBERNETES_SERVICE_HOST" in self.variables:
+            return Environment.KUBERNETES
+        if not self.docker:
+            return None
+        if "GITHUB_ACTIONS" in self.variables:
+            return Environment.GITHUB_CONTAINER
+        return Environment.GITLAB if "GITLAB_CI" in self.variables else Environment.DOCKER
+
+    def environment(self) -> Environment:
+        """Return where this process runs: what refuses namespaces here, if anything does."""
+        container = self.container()
+        if self.limit == "0":
+            return Environment.LIMIT
+        # A container's own filter is asked first: the kernel never hears of what it refuses.
+        if container is not None and self.filtered:
+            return container
+        if self.apparmor == "1":
+            return Environment.APPARMOR
+        if self.clone == "0":
+            return Environment.CLONE
+        if container is not None:
+            return container
+        if self.chroot:
+            return Environment.CHROOT
+        return Environment.SECCOMP if self.filtered else Environment.PLAIN
+
+
+def for_namespaces(code: int, signs: Signs) -> str:
     """Return the mend for namespaces or mounts refused with errno *code*, or ""."""
     if code == errno.ENOSPC:
-        return "raise the limit: sudo sysctl -w user.max_user_namespaces=15000"
-    if code not in {errno.EPERM, errno.EACCES, errno.ENOSYS}:
+        environment = Environment.LIMIT
+    elif code in {errno.EPERM, errno.EACCES, errno.ENOSYS}:
+        environment = signs.environment()
+    else:
         return ""
-    if os.path.exists("/run/.containerenv"):
-        return _PODMAN
-    if "KUBERNETES_SERVICE_HOST" in os.environ:
-        return _KUBERNETES
-    if os.path.exists("/.dockerenv"):
-        return _DOCKER
-    return _for_sysctls()
+    mend = FOR_NAMESPACES.get(environment, "")
+    if environment in _ON_HOST and signs.container() is not None and signs.filtered:
+        return f"on the container's host: {mend}"
+    return mend
 
 
-def _for_sysctls() -> str:
-    if _sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
-    if _sysctl("kernel/unprivileged_userns_clone") == "0":
-        return "sudo sysctl -w kernel.unprivileged_userns_clone=1"
-    if _in_chroot():
-        return "run outside the chroot: the kernel refuses user namespaces inside one"
-    return ""
+def for_proc(signs: Signs) -> str:
+    """Return the mend for a proc that cannot be mounted, or ""."""
+    return _in_container(FOR_PROC, signs)
+
+
+def for_hostname(signs: Signs) -> str:
+    """Return the mend for a host name that cannot be set, or ""."""
+    return _in_container(FOR_HOSTNAME, signs) or FOR_NAMESPACES.get(signs.environment(), "")
+
+
+def _in_container(mends: Mapping[Environment, str], signs: Signs) -> str:
+    container = signs.container()
+    return "" if container is None else mends.get(container, "")
 
 
 def _in_chroot() -> bool:
@@ -53,9 +165,17 @@ def _in_chroot() -> bool:
         return False
 
 
-def _sysctl(name: str) -> str:
+def _seccomp_mode() -> str:
     try:
-        with open(f"/proc/sys/{name}", encoding="ascii") as value:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next((line.split()[1] for line in status if line.startswith("Seccomp:")), "")
+    except OSError:
+        return ""
+
+
+def _line(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as value:
             return value.read().strip()
     except OSError:
         return ""

@@ -74,7 +74,7 @@ class Spec:
     All paths are absolute paths of the host, and are found at the same path inside.
     """
 
-    hostname: str = "isolated"
+    hostname: str | None = "isolated"  #: `None` leaves the host's
     network: Network = Network.LOOPBACK
     user: User = User.KEEP
     root: Root = field(default_factory=HostRoot)

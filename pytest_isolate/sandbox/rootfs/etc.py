@@ -29,7 +29,7 @@ def plan(spec: Spec, host: Host) -> Iterator[Mount]:
     """Return what goes over, or into, the /etc of the root."""
     match spec.root:
         case HostRoot():
-            if spec.hostname not in host.hosts.split():
+            if spec.hostname is not None and spec.hostname not in host.hosts.split():
                 yield File(target="/etc/hosts", text=host.hosts + _own_name(spec))
         case DirectoryRoot():
             yield File(target="/etc/hosts", text=_LOCALHOST + _own_name(spec))
@@ -38,7 +38,8 @@ def plan(spec: Spec, host: Host) -> Iterator[Mount]:
             yield File(target="/etc/passwd", text=_passwd(host))
             yield File(target="/etc/group", text=_group(host))
             yield File(target="/etc/hosts", text=_LOCALHOST + _own_name(spec))
-            yield File(target="/etc/hostname", text=f"{spec.hostname}\n")
+            if spec.hostname is not None:
+                yield File(target="/etc/hostname", text=f"{spec.hostname}\n")
             yield File(target="/etc/nsswitch.conf", text=_NSSWITCH)
             yield from _bind(host, "/etc/ld.so.cache")
             yield from _bind(host, "/etc/localtime")
@@ -49,7 +50,7 @@ def plan(spec: Spec, host: Host) -> Iterator[Mount]:
 
 def _own_name(spec: Spec) -> str:
     # A name of its own address, as Debian does: 127.0.0.1 stays `localhost` in reverse look-ups.
-    return f"127.0.1.1\t{spec.hostname}\n"
+    return "" if spec.hostname is None else f"127.0.1.1\t{spec.hostname}\n"
 
 
 def _name_servers(spec: Spec, host: Host) -> Iterator[Mount]:
