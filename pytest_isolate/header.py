@@ -9,9 +9,12 @@ from typing import assert_never
 from pytest_isolate.policy import WISHES
 from pytest_isolate.policy import Resolved
 from pytest_isolate.policy import Unavailable
-from pytest_isolate.policy import Unconfined
 from pytest_isolate.policy import lost_wishes
+from pytest_isolate.policy import missing_part
+from pytest_isolate.policy import partial_facts
 from pytest_isolate.policy import resolve
+from pytest_isolate.rows import rows
+from pytest_isolate.sandbox.capabilities import CONTROLLERS
 from pytest_isolate.sandbox.capabilities import NAMESPACES
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import HostRoot
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
 #: The line of a run with --no-isolate.
 OFF: Final = "isolate: off (--no-isolate)"
 
+#: What of the root file system, if it is less, matters to tests.
+_OF_ROOT: Final = ("overlay", "proc", "pivot_root")
 _CONTROLLERS: Final = {
-    wish.setting: wish.capability for wish in WISHES if wish.setting != "network"
+    wish.setting: wish.capability for wish in WISHES if wish.capability in CONTROLLERS
 }
 
 
@@ -47,14 +52,18 @@ def header(policy: Policy, capabilities: Capabilities | None) -> str:
     resolution = resolve(policy, capabilities)
     match resolution:
         case Resolved(spec):
-            facts.append(_namespaces(spec.network))
-            facts.append(_root(spec.root, capabilities))
+            if spec.partial:
+                facts += partial_facts(missing_part(policy, capabilities), capabilities)
+            else:
+                facts.append(_namespaces(spec.network))
+                facts.append(_root(spec.root, capabilities))
+                facts += _less(capabilities)
             lost = {wish.setting: wish.note for wish in lost_wishes(policy, capabilities)}
             facts += _settings(policy, lost, capabilities)
-        case Unconfined(notes):
-            facts += notes
         case Unavailable(error):
             facts.append(f"not to be had ({policy.unavailable}): {error}")
+            refused = [entry for entry in capabilities.values() if entry.code]
+            return "\n  ".join([f"isolate: {'; '.join(facts)}", *rows(refused)])
         case _:
             assert_never(resolution)
     return f"isolate: {'; '.join(facts)}"
@@ -62,6 +71,11 @@ def header(policy: Policy, capabilities: Capabilities | None) -> str:
 
 def _namespaces(network: Network) -> str:
     return "+".join(name for name in NAMESPACES if name != "net" or network is not Network.HOST)
+
+
+def _less(capabilities: Capabilities) -> Iterator[str]:
+    """Yield what of the root is less than it should be."""
+    yield from (lacks for name in _OF_ROOT if (lacks := capabilities[name].lacks))
 
 
 def _root(root: Root, capabilities: Capabilities) -> str:

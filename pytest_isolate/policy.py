@@ -18,6 +18,7 @@ from typing import Final
 from typing import TypeAlias
 
 from pytest_isolate import values
+from pytest_isolate.sandbox.capabilities import CONTROLLERS
 from pytest_isolate.sandbox.capabilities import NAMESPACES
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.spec import HostRoot
@@ -187,7 +188,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Unconfined:
-    """No sandbox can be had, and its user takes the test without one (`degrade`)."""
+    """No system for sandboxes, and the user takes the test without one (`degrade`)."""
 
     notes: tuple[str, ...]
 
@@ -202,16 +203,15 @@ class Unavailable:
 Resolution: TypeAlias = Resolved | Unconfined | Unavailable
 
 
-def resolve(policy: Policy, capabilities: Capabilities) -> Resolution:
+def resolve(policy: Policy, capabilities: Capabilities) -> Resolved | Unavailable:
     """Return the sandbox that *policy* is on a machine of these *capabilities*, or why it is not.
 
     The specification's `imports` and `project` are left to the caller, who knows the interpreter.
     """
     degrade = policy.unavailable is Recourse.DEGRADE
-    if (lacking := _first_missing(policy, capabilities)) is not None:
-        if degrade:
-            return Unconfined((f"isolation none (no {lacking})",))
-        return Unavailable(_error(f"a sandbox's {lacking}", lacking, capabilities))
+    missing = missing_part(policy, capabilities)
+    if missing and not degrade:
+        return Unavailable(_error(f"a sandbox's {missing}", missing, capabilities))
     lost = lost_wishes(policy, capabilities)
     owed = [wish for wish in lost if not wish.best_effort or policy.asked(wish.setting)]
     if owed and not degrade:
@@ -219,7 +219,21 @@ def resolve(policy: Policy, capabilities: Capabilities) -> Resolution:
         return Unavailable(_error(what, owed[0].capability, capabilities))
     fallbacks: dict[str, Any] = {wish.setting: wish.fallback for wish in lost}
     spec = _spec(dataclasses.replace(policy, **fallbacks))
-    return Resolved(spec, tuple(wish.note for wish in lost))
+    notes = tuple(wish.note for wish in lost)
+    if missing:
+        landlock = capabilities["landlock"].available
+        spec = dataclasses.replace(spec, partial=True, landlock=landlock)
+        notes = (*partial_facts(missing, capabilities), *notes)
+    return Resolved(spec, notes)
+
+
+def partial_facts(missing: str, capabilities: Capabilities) -> tuple[str, ...]:
+    """Return what a sandbox is that has to do without *missing*, in the header's words."""
+    landlock = capabilities["landlock"]
+    if not landlock.available:
+        return (f"partial (no {missing})", "files not protected (no landlock)")
+    lacks = f", {landlock.lacks}" if landlock.lacks else ""
+    return (f"partial (no {missing})", f"Landlock ({landlock.how}{lacks})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,27 +271,44 @@ WISHES: Final = (
         fallback=None,
         note="hostname kept (no hostname)",
     ),
+    Wish(setting="rootfs", capability="mnt", fallback=HostRoot(), note="rootfs host (no mnt)"),
+    Wish(setting="user", capability="userns", fallback=User.KEEP, note="user keep (no userns)"),
     _cap("memory", "memory"),
     _cap("pids", "pids"),
     _cap("cpus", "cpu"),
+)
+#: Landlock knows of TCP alone.
+_NO_TCP: Final = Wish(
+    setting="network", capability="net", fallback=Network.NONE, note="network none (TCP alone)"
 )
 
 
 def lost_wishes(policy: Policy, capabilities: Capabilities) -> tuple[Wish, ...]:
     """Return which of *policy*'s wishes this machine cannot grant."""
-    return tuple(
-        wish
-        for wish in WISHES
-        if getattr(policy, wish.setting) != wish.fallback
-        and not capabilities[wish.capability].available
-    )
+    partial = bool(missing_part(policy, capabilities))
+
+    def is_lost(wish: Wish) -> bool:
+        # Without one part of every sandbox there are none of its namespaces.
+        granted = capabilities[wish.capability].available and not (partial and wish in _OF_WHOLE)
+        return not granted and getattr(policy, wish.setting) != wish.fallback
+
+    lost = tuple(wish for wish in WISHES if is_lost(wish))
+    landlock = capabilities["landlock"]
+    knows_tcp = landlock.available and "TCP" not in landlock.lacks
+    if partial and policy.network is Network.NONE and knows_tcp:
+        return (_NO_TCP, *(wish for wish in lost if wish.setting != "network"))
+    return lost
 
 
-def _first_missing(policy: Policy, capabilities: Capabilities) -> str | None:
-    """Return the part of every sandbox that is the reason why there is none, if there is none."""
+#: What takes a sandbox in full.
+_OF_WHOLE: Final = tuple(wish for wish in WISHES if wish.capability not in CONTROLLERS)
+
+
+def missing_part(policy: Policy, capabilities: Capabilities) -> str:
+    """Return the part of every sandbox that is the reason why there is none here, or ""."""
     missing = [name for name in _parts(policy) if not capabilities[name].available]
     # What the kernel refused comes before what was not tried because of it.
-    return min(missing, key=lambda name: not capabilities[name].code, default=None)
+    return min(missing, key=lambda name: not capabilities[name].code, default="")
 
 
 def _parts(policy: Policy) -> Iterator[str]:

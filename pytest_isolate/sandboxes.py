@@ -151,7 +151,7 @@ class Sandboxes:
         if sys.platform != "linux":
             return _not_linux(policy)
         try:
-            resolution = resolve(policy, self.capabilities)
+            resolution: Resolution = resolve(policy, self.capabilities)
         except KeeperError as error:
             self._forget_keeper()  # the next item gets a new one
             return Unavailable(SandboxError("start the keeper of the sandboxes", str(error)))

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 from typing import Final
+from typing import assert_never
 
 from pytest_isolate.deaths import death_of
 from pytest_isolate.policy import Policy
@@ -24,7 +25,6 @@ from pytest_isolate.sandbox.mends import Signs
 from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.pool import Pool
 from pytest_isolate.sandbox.spec import Limits
-from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sizes import format_size
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
     from collections.abc import Callable
 
+    from pytest_isolate.sandbox.spec import Spec
     from pytest_isolate.wire.channel import Writer
 
 _CAP: Final = 4 << 20  #: bytes, of the trial that is to be killed for it
@@ -90,10 +91,10 @@ def examine() -> Capabilities:
             case Unavailable(error=error):
                 pass
             case _:
-                raise AssertionError  # nobody has asked to do with less
+                assert_never(resolution)
         entries = {"sandbox": _sandbox(error), **found}
-        if error is None and entries["memory"].available:
-            entries["memory"] = _try_cap(pool, entries["memory"])
+        if isinstance(resolution, Resolved) and error is None and entries["memory"].available:
+            entries["memory"] = _try_cap(pool, resolution.spec, entries["memory"])
     finally:
         pool.close()
     return Capabilities(*entries.values())
@@ -103,9 +104,7 @@ def _sandbox(error: SandboxError | None) -> Capability:
     if error is None:
         return Capability(name="sandbox", available=True, how="a process has run in it")
     why = f"{error.what}: {error.why}"
-    return Capability(
-        name="sandbox", available=False, why=why, mend=error.mend, code=error.code
-    )
+    return Capability(name="sandbox", available=False, why=why, mend=error.mend, code=error.code)
 
 
 def _try_sandbox(pool: Pool, spec: Spec) -> SandboxError | None:
@@ -118,10 +117,11 @@ def _try_sandbox(pool: Pool, spec: Spec) -> SandboxError | None:
     return None if death is None else SandboxError("run a process in it", death.line, death.mend)
 
 
-def _try_cap(pool: Pool, memory: Capability) -> Capability:
+def _try_cap(pool: Pool, spec: Spec, memory: Capability) -> Capability:
     """Return *memory* by what became of a process that took more than its cap."""
+    small = dataclasses.replace(spec, limits=Limits(memory=_CAP))
     try:
-        end = _run(pool, Spec(limits=Limits(memory=_CAP)), lambda _: _use(_TOO_MUCH))
+        end = _run(pool, small, lambda _: _use(_TOO_MUCH))
     except SandboxError as error:
         why = f"{error.what}: {error.why}"
         return dataclasses.replace(

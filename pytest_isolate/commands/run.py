@@ -28,7 +28,6 @@ from pytest_isolate.policy import PolicyError
 from pytest_isolate.policy import Resolved
 from pytest_isolate.policy import Source
 from pytest_isolate.policy import Unavailable
-from pytest_isolate.policy import Unconfined
 from pytest_isolate.policy import resolve
 from pytest_isolate.sandbox import interpreter
 from pytest_isolate.sandbox import supervisor
@@ -96,7 +95,10 @@ def _run(options: argparse.Namespace) -> int:
     except PolicyError as error:
         parser: argparse.ArgumentParser = options.parser
         parser.error(str(error))
-    pool = Pool.start()
+    try:
+        pool = Pool.start()
+    except KeeperError as error:
+        return _say(f"Isolation failed: {error}", SANDBOX_FAILED)
     try:
         return _run_in(pool, policy, [options.command, *options.arguments])
     except SandboxError as error:
@@ -122,8 +124,6 @@ def _run_in(pool: Pool, policy: Policy, command: list[str]) -> int:
             return _supervise(pool, spec, policy, command)
         case Unavailable(error=error):
             raise error
-        case Unconfined():  # only for `degrade`, which `run` does not offer
-            raise AssertionError
         case _:
             assert_never(resolution)
 

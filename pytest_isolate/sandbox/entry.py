@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from typing import Final
 
 from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox import confine
 from pytest_isolate.sandbox import namespaces
 from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox.errors import step
@@ -49,24 +50,28 @@ def enter(spec: Spec, init: int, *, pid_too: bool) -> None:
     A PID namespace is entered by the next child only, hence *pid_too* and a fork after it.
     """
     flags = namespaces.flags(spec)
+    if not flags:
+        return
     with step("enter namespaces"):
         _libc.setns(init, flags if pid_too else flags & ~_libc.CLONE_NEWPID)
 
 
-def join(cgroups: tuple[int, ...]) -> None:
+def join(spec: Spec, cgroups: tuple[int, ...]) -> None:
     """Join *cgroups*, and see them as the root of all."""
     with step("join cgroup"):
         for procs in cgroups:
             os.write(procs, b"0")
+    if spec.partial:
+        return
     with step("make cgroup namespace"):
         _libc.unshare(_libc.CLONE_NEWCGROUP)
 
 
-def settle(spec: Spec, entry: Entry, leading_out: Iterable[int]) -> None:
+def settle(spec: Spec, entry: Entry, leading_out: Iterable[int], scratch: str = "") -> None:
     """Drop what the process must not keep, and take its place inside.
 
     *leading_out* are the descriptors to cover, found before the fork: what a fresh fork touches
-    costs a page fault.
+    costs a page fault. *scratch* is the directory of a sandbox without a root of its own.
     """
     if entry.new_session:
         # A process group is inherited across PID namespaces: kill(0, sig) would reach pytest.
@@ -75,6 +80,9 @@ def settle(spec: Spec, entry: Entry, leading_out: Iterable[int]) -> None:
     with step(f"change directory to {entry.cwd}"):
         os.chdir(entry.cwd)
     set_environment(entry)
+    if spec.partial:
+        confine.confine(spec, scratch)
+        return
     with step("drop capabilities"):
         privileges.drop(spec.user, os.getuid())
 

@@ -61,6 +61,18 @@ def be_assembled(report: int, life: int) -> NoReturn:
         _fail(SandboxError("make sandbox", repr(error)))
 
 
+def stand_in(report: int, life: int) -> NoReturn:
+    """Be what init is to a sandbox without namespaces: its death is the order to kill all of it.
+
+    Who obeys is the test process's relay, see `process`.
+    """
+    try:
+        _keep_only(report, life)
+        _serve(())
+    except BaseException as error:  # noqa: BLE001  # the outermost frame of a forked child
+        _fail(SandboxError("make sandbox", repr(error)))
+
+
 def build(order: Order, report: int, life: int) -> NoReturn:
     """Be the builder, in a fresh fork of the keeper; init is a fork of it in turn."""
     try:

@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from typing import TYPE_CHECKING
 from typing import Final
@@ -23,7 +24,9 @@ from typing import final
 
 from pytest_isolate.sandbox import _libc
 from pytest_isolate.sandbox import init
+from pytest_isolate.sandbox import mends
 from pytest_isolate.sandbox import probe
+from pytest_isolate.sandbox import scratch
 from pytest_isolate.sandbox.assembly import Home
 from pytest_isolate.sandbox.assembly import assemble
 from pytest_isolate.sandbox.cgroups import open_cgroups
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 _LAST_WORDS_SECONDS: Final = 10.0  #: how long the end waits for dying sandboxes
 _CHUNK: Final = 65536
 _GO_ON: Final = b"+"
+_SCRATCH: Final = "/tmp"  # noqa: S108  # as tempfile's default
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class Cell:
     pidfd: int = -1
     buffer: bytes = b""
     error: SandboxError | None = None
+    scratch: str = ""  #: a directory, of a sandbox without a root of its own
     notes: list[str] = field(default_factory=list)
     said_ready: bool = False
     dying: bool = False
@@ -81,7 +86,9 @@ class Keeper:
         self._parent_fd = os.pidfd_open(parent)
         self._cgroups = open_cgroups(parent)
         self._planner = Planner.survey()
-        self._home = Home() if self._planner.machine_root else None
+        self._home: Home | None = None
+        self._homeless: SandboxError | None = None
+        self._find_home()
         self._cells: dict[int, Cell] = {}
         self._loop = Loop()
         self._loop.watch(channel.fileno(), self._hear_parent)
@@ -105,6 +112,14 @@ class Keeper:
             finally:
                 self._cgroups.close()
 
+    def _find_home(self) -> None:
+        """Be ready to build from outside; where that is refused, every sandbox is, by `_build`."""
+        if self._planner.machine_root:
+            try:
+                self._home = Home()
+            except OSError as error:
+                self._homeless = SandboxError.from_os_error(error)
+
     def _drop(self, fd: int) -> None:
         self._loop.forget(fd)
         os.close(fd)
@@ -116,9 +131,7 @@ class Keeper:
         trial = self._try(0, Spec())
         if trial.error is not None and trial.error.what.startswith("sethostname"):
             without = self._try(-1, Spec(hostname=None))
-            trial = probe.Trial(
-                error=without.error, hostname=trial.error, notes=without.notes
-            )
+            trial = probe.Trial(error=without.error, hostname=trial.error, notes=without.notes)
         capabilities = probe.capabilities(trial, self._planner, self._cgroups.capabilities)
         self._socket.send(Hello(capabilities.to_json()))
 
@@ -155,10 +168,13 @@ class Keeper:
         cell = Cell(number, spec, builder=0, report=report, life=life, group=None)
         self._cells[number] = cell
         try:
-            order = self._planner.order(spec)
+            order = None if spec.partial else self._planner.order(spec)
             if spec.limits:
                 cell.group = self._cgroups.create(str(number), spec.limits)
-            self._build(cell, order, report_end, life_end)
+            if order is None:
+                self._stand_in(cell, report_end, life_end)
+            else:
+                self._build(cell, order, report_end, life_end)
         except SandboxError as error:
             cell.error = error
         except OSError as error:
@@ -170,6 +186,8 @@ class Keeper:
         return cell
 
     def _build(self, cell: Cell, order: Order, report: int, life: int) -> None:
+        if self._homeless is not None:
+            raise self._homeless
         if self._home is None:
             cell.builder = os.fork()
             if cell.builder == 0:
@@ -179,6 +197,14 @@ class Keeper:
         cell.notes = list(built.notes)
         self._welcome(cell, built.init, built.pidfd)
         os.write(cell.life, _GO_ON)
+
+    def _stand_in(self, cell: Cell, report: int, life: int) -> None:
+        """Make a sandbox without namespaces: a directory, and a process that stands for init."""
+        cell.scratch = scratch.make(next(iter(cell.spec.scratch), _SCRATCH))
+        pid = os.fork()
+        if pid == 0:
+            init.stand_in(report, life)
+        self._welcome(cell, pid, os.pidfd_open(pid))
 
     def _welcome(self, cell: Cell, pid: int, pidfd: int) -> None:
         cell.init, cell.pidfd = pid, pidfd
@@ -220,7 +246,8 @@ class Keeper:
         counters = cell.group.counter_fds if cell.group else {}
         names = ["init", *["join"] * len(joins), *counters]
         self._socket.send(
-            Ready(cell.number, names, cell.notes), (cell.pidfd, *joins, *counters.values())
+            Ready(cell.number, names, cell.notes, cell.scratch),
+            (cell.pidfd, *joins, *counters.values()),
         )
         if cell.group:
             cell.group.close_fds()
@@ -256,6 +283,8 @@ class Keeper:
             cell.group.kill()
             cell.group.remove()
             cell.group = None
+        if cell.scratch:
+            scratch.remove(cell.scratch)
         self._cells.pop(cell.number, None)
 
     def _close_life(self, cell: Cell) -> None:
@@ -281,7 +310,13 @@ class Keeper:
 
 def main(socket_fd: int, parent: int) -> None:
     """Be the keeper of *parent*, which holds the other end of *socket_fd*."""
-    # Orphans of builders become the keeper's children, and so does init.
-    _libc.prctl(_libc.PR_SET_CHILD_SUBREAPER, 1)
-    os.chdir("/")
-    Keeper(Socket(socket.socket(fileno=socket_fd)), parent).run()
+    try:
+        # Orphans of builders become the keeper's children, and so does init.
+        _libc.prctl(_libc.PR_SET_CHILD_SUBREAPER, 1)
+        os.chdir("/")
+        keeper = Keeper(Socket(socket.socket(fileno=socket_fd)), parent)
+    except OSError as error:
+        known = SandboxError.from_os_error(error)
+        known.mend = mends.for_namespaces(known.code, mends.Signs.read())
+        sys.exit(str(known))  # the parent quotes the last line of what is said
+    keeper.run()

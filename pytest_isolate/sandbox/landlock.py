@@ -86,34 +86,37 @@ def capability() -> Capability:
     return Capability(name="landlock", available=True, how=f"ABI {version}", lacks=lacks)
 
 
-def restrict(writable: Iterable[str], *, tcp: bool) -> None:
+def restrict(writable: Iterable[str], *, files: Iterable[str], tcp: bool) -> None:
     """Keep this process, and its children for ever, from writing outside of *writable*.
 
-    They may reach no TCP port unless *tcp*, and no signal or abstract socket of theirs goes
-    beyond this process and its descendants. It takes PR_SET_NO_NEW_PRIVS.
+    Of the directories *files* they may write to what is there. They may reach no TCP port unless
+    *tcp*, and no signal or abstract socket of theirs goes beyond this process and its descendants.
+    It takes PR_SET_NO_NEW_PRIVS.
     """
     version = abi()
-    files = _WRITING
-    files |= _REFER if version >= REFER_ABI else 0
-    files |= _TRUNCATE if version >= TRUNCATE_ABI else 0
+    writing = _WRITING
+    writing |= _REFER if version >= REFER_ABI else 0
+    writing |= _TRUNCATE if version >= TRUNCATE_ABI else 0
     network = _BIND_TCP | _CONNECT_TCP if version >= TCP_ABI and not tcp else 0
     scopes = _SCOPE_ABSTRACT_SOCKETS | _SCOPE_SIGNALS if version >= SCOPES_ABI else 0
-    ruleset = _libc.landlock_create_ruleset(files, network, scopes)
+    ruleset = _libc.landlock_create_ruleset(writing, network, scopes)
     try:
         for path in writable:
-            _allow(ruleset, path, files)
+            _allow(ruleset, path, writing)
+        for path in files:
+            _allow(ruleset, path, writing & _OF_FILES)
         _libc.landlock_restrict_self(ruleset)
     finally:
         os.close(ruleset)
 
 
-def _allow(ruleset: int, path: str, files: int) -> None:
+def _allow(ruleset: int, path: str, writing: int) -> None:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return
     try:
         is_directory = stat.S_ISDIR(os.fstat(place).st_mode)
-        _libc.landlock_add_path(ruleset, place, files if is_directory else files & _OF_FILES)
+        _libc.landlock_add_path(ruleset, place, writing if is_directory else writing & _OF_FILES)
     finally:
         os.close(place)

@@ -6,12 +6,15 @@ the environments apart, read in one place; all else here is pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 import enum
 import errno
 import os
+from typing import TYPE_CHECKING
 from typing import Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Environment(enum.StrEnum):
@@ -113,20 +116,17 @@ class Signs:
     def environment(self) -> Environment:
         """Return where this process runs: what refuses namespaces here, if anything does."""
         container = self.container()
-        if self.limit == "0":
-            return Environment.LIMIT
-        # A container's own filter is asked first: the kernel never hears of what it refuses.
-        if container is not None and self.filtered:
-            return container
-        if self.apparmor == "1":
-            return Environment.APPARMOR
-        if self.clone == "0":
-            return Environment.CLONE
-        if container is not None:
-            return container
-        if self.chroot:
-            return Environment.CHROOT
-        return Environment.SECCOMP if self.filtered else Environment.PLAIN
+        refusals = (
+            (self.limit == "0", Environment.LIMIT),
+            # A container's own filter comes first: the kernel never hears of what it refuses.
+            (self.filtered and container is not None, container),
+            (self.apparmor == "1", Environment.APPARMOR),
+            (self.clone == "0", Environment.CLONE),
+            (container is not None, container),
+            (self.chroot, Environment.CHROOT),
+            (self.filtered, Environment.SECCOMP),
+        )
+        return next((place for is_so, place in refusals if is_so and place), Environment.PLAIN)
 
 
 def for_namespaces(code: int, signs: Signs) -> str:

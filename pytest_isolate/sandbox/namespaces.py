@@ -24,6 +24,8 @@ FRESH: Final = (
 
 def flags(spec: Spec) -> int:
     """Return the CLONE_* flags of the namespaces that a sandbox of *spec* has of its own."""
+    if spec.partial:
+        return 0
     return FRESH if spec.network is Network.HOST else FRESH | _libc.CLONE_NEWNET
 
 

@@ -18,11 +18,14 @@ from typing import Final
 from typing import final
 
 import pytest_isolate
+from pytest_isolate.sandbox import mends
 from pytest_isolate.sandbox import privileges
+from pytest_isolate.sandbox import scratch
 from pytest_isolate.sandbox.capabilities import Capabilities
 from pytest_isolate.sandbox.cgroups.evidence import read_evidence
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.errors import step
 from pytest_isolate.wire.channel import Socket
 from pytest_isolate.wire.errors import PeerGone
 from pytest_isolate.wire.frames import Hello
@@ -57,6 +60,7 @@ class Lease:
     init: int  #: pidfd of its PID 1
     joins: tuple[int, ...]  #: `cgroup.procs` of its cgroups, open for writing
     counters: Mapping[str, int]  #: counter files of its cgroups, open for reading
+    scratch: str  #: the directory for its files if it has no root of its own, or ""
     notes: tuple[str, ...]  #: what of the root file system could not be had in full
 
     def evidence(self) -> Evidence:
@@ -72,7 +76,9 @@ class Lease:
         """Give the sandbox back; whatever is left inside dies, and no descriptor stays open."""
         for fd in (self.init, *self.joins, *self.counters.values()):
             os.close(fd)
-        self.pool.retire(self.number)
+        if not self.pool.retire(self.number) and self.scratch:
+            with suppress(OSError):
+                scratch.remove(self.scratch)
 
 
 @final
@@ -96,13 +102,27 @@ class Pool:
 
     @classmethod
     def start(cls) -> Pool:
-        """Start a keeper for this process; it says `Hello` when it has looked around."""
+        """Start a keeper for this process; it says `Hello` when it has looked around.
+
+        Raises `KeeperError` if there is no way to start or to watch a process here.
+        """
+        try:
+            return cls._start()
+        except SandboxError as error:
+            error.mend = mends.for_namespaces(error.code, mends.Signs.read())
+            raise KeeperError(str(error)) from None
+
+    @classmethod
+    def _start(cls) -> Pool:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        stderr = os.memfd_create("isolate-keeper", os.MFD_CLOEXEC)
+        with step("pidfd_open"):
+            os.close(os.pidfd_open(os.getpid()))  # before there is a process that it is needed for
+        with step("memfd_create"):
+            stderr = os.memfd_create("isolate-keeper", os.MFD_CLOEXEC)
         place = os.fspath(Path(pytest_isolate.__file__).parent.parent)
         bytecode = ["-B"] if sys.dont_write_bytecode else []
         arguments = [place, str(_SOCKET_FD), str(os.getpid())]
-        with theirs:
+        with theirs, step("posix_spawn"):
             pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-I", "-S", *bytecode, "-c", _BOOT, *arguments],
@@ -163,13 +183,17 @@ class Pool:
             init=next(fd for name, fd in named if name == "init"),
             joins=tuple(fd for name, fd in named if name == "join"),
             counters={name: fd for name, fd in named if name not in {"init", "join"}},
+            scratch=frame.scratch,
             notes=tuple(frame.notes),
         )
 
-    def retire(self, number: int) -> None:
-        """Tell the keeper that a sandbox is done with; a dead keeper has removed it already."""
-        with suppress(KeeperError):
+    def retire(self, number: int) -> bool:
+        """Tell the keeper that a sandbox is done with; return whether it lives to hear that."""
+        try:
             self._send(Retire(number))
+        except KeeperError:
+            return False
+        return True
 
     def broken(self) -> KeeperError | None:
         """Return what killed the keeper, or `None` while it lives."""

@@ -65,6 +65,12 @@ def drop(user: User, uid: int) -> None:
     _libc.capset(CONTAINER_CAPS)
 
 
+def drop_for_good(uid: int) -> None:
+    """Keep no more of this process's own capabilities than a container's; none unless user 0."""
+    _libc.prctl(_libc.PR_SET_NO_NEW_PRIVS, 1)
+    _libc.capset(effective() & CONTAINER_CAPS if uid == 0 else 0)
+
+
 @cache
 def beyond_container() -> tuple[int, ...]:
     """Return the capabilities of this kernel that a container does not get.

@@ -53,7 +53,8 @@ _STEPS: Final = {
     "mount devpts": "devpts",
     "mount": "mnt",
     "pivot_root": "pivot_root",
-    "move root": "pivot_root",
+    "umount2": "pivot_root",
+    "change root": "pivot_root",
     "set host name": "uts",
     "sethostname": "hostname",
     "set up interface": "net",
@@ -78,15 +79,13 @@ def try_entry(init: int, spec: Spec) -> SandboxError | None:
 
     def enter() -> None:
         entry.enter(spec, init, pid_too=True)
-        entry.join(())
+        entry.join(spec, ())
         privileges.drop(spec.user, os.getuid())
 
     return _attempt(enter)
 
 
-def capabilities(
-    trial: Trial, planner: Planner, controllers: Iterable[Capability]
-) -> Capabilities:
+def capabilities(trial: Trial, planner: Planner, controllers: Iterable[Capability]) -> Capabilities:
     """Return what this machine gives, by how the *trial* sandbox went."""
     signs = mends.Signs.read()
     how = {

@@ -24,6 +24,7 @@ import warnings
 
 from pytest_isolate.sandbox import _libc
 from pytest_isolate.sandbox import entry as door
+from pytest_isolate.sandbox import family
 from pytest_isolate.sandbox import interpreter
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _BROKEN: Final = 3  #: exit status of a process whose *main* raised
 _STATUS: Final = struct.Struct("id")  #: wait status, CPU seconds
+_KILL_AGAIN_SECONDS: Final = 0.01
 _LAST_WORDS_SECONDS: Final = 0.2  #: what writing the stacks of some threads may take
 
 
@@ -94,7 +96,7 @@ class Process:
 
 def spawn(lease: Lease, entry: Entry, main: Callable[[Writer], None]) -> Process:
     """Start *main* in the sandbox of *lease*; raise `SandboxError` if it cannot be forked there."""
-    inside = lease.pool.forks_inside
+    inside = lease.pool.forks_inside and not lease.spec.partial
     reading, writing = os.pipe2(os.O_CLOEXEC)
     relayed, relaying = (-1, -1) if inside else os.pipe2(os.O_CLOEXEC)
     leading_out = door.descriptors_that_lead_out(keep=(*entry.keep_fds, writing))
@@ -152,10 +154,14 @@ def _be_child(
     try:
         interpreter.preload(entry.preload)
         door.enter(lease.spec, lease.init, pid_too=relaying >= 0)
-        if relaying >= 0 and (pid := os.fork()):
-            _relay(pid, relaying)
-        door.join(lease.joins)
-        door.settle(lease.spec, entry, leading_out)
+        if relaying >= 0:
+            if lease.spec.partial:
+                # Whatever the test leaves behind becomes the relay's child.
+                _libc.prctl(_libc.PR_SET_CHILD_SUBREAPER, 1)
+            if pid := os.fork():
+                _relay(pid, relaying, lease.init if lease.spec.partial else -1)
+        door.join(lease.spec, lease.joins)
+        door.settle(lease.spec, entry, leading_out, lease.scratch)
         writer = Writer(writing)
         writer.send(Confined())
         main(writer)
@@ -176,10 +182,30 @@ def _be_child(
         os._exit(status)
 
 
-def _relay(pid: int, relaying: int) -> NoReturn:
-    """Stand in for the process outside: pass signals in, and its status out."""
+def _relay(pid: int, relaying: int, init: int) -> NoReturn:
+    """Stand in for the process outside: pass signals in, and its status out.
+
+    *init* is a pidfd whose process's death has to be the death of all, where no PID namespace
+    sees to that; or -1.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGRTMAX):
         signal.signal(number, lambda number, _: os.kill(pid, number))
+    if init >= 0:
+        _wait_for_either(pid, init)
     _, status, rusage = os.wait4(pid, 0)
+    if init >= 0:
+        family.end()
     os.write(relaying, _STATUS.pack(status, rusage.ru_utime + rusage.ru_stime))
     os._exit(0)
+
+
+def _wait_for_either(pid: int, init: int) -> None:
+    """Wait until the child *pid* has ended; kill it and all of its own if *init* ends first."""
+    pidfd = os.pidfd_open(pid)
+    ends = select.poll()
+    ends.register(pidfd, select.POLLIN)
+    ends.register(init, select.POLLIN)
+    ready = dict(ends.poll())
+    while pidfd not in ready:
+        family.kill()
+        ready = dict(ends.poll(_KILL_AGAIN_SECONDS * 1000))

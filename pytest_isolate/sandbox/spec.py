@@ -74,6 +74,8 @@ class Spec:
     All paths are absolute paths of the host, and are found at the same path inside.
     """
 
+    partial: bool = False  #: without namespaces: what a process can deny itself
+    landlock: bool = False  #: whether a partial one is to be restricted by Landlock
     hostname: str | None = "isolated"  #: `None` leaves the host's
     network: Network = Network.LOOPBACK
     user: User = User.KEEP

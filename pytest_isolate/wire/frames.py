@@ -112,12 +112,13 @@ class Ready:
     """*sandbox* waits to be entered.
 
     *names* says what each attached descriptor is, *notes* what of the plan could not be had in
-    full ("read-only: /data").
+    full ("read-only: /data"), *scratch* the directory of a sandbox without a root of its own.
     """
 
     sandbox: int
     names: list[str]
     notes: list[str]
+    scratch: str = ""
 
 
 @dataclass(frozen=True, slots=True)

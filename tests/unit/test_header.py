@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from pytest_isolate.policy import Policy
 from pytest_isolate.policy import Source
 from pytest_isolate.sandbox.capabilities import CONTROLLERS
 from pytest_isolate.sandbox.capabilities import NAMESPACES
+from pytest_isolate.sandbox.capabilities import OTHERS
 from pytest_isolate.sandbox.capabilities import ROOT_STEPS
 from pytest_isolate.sandbox.capabilities import Capabilities
 from pytest_isolate.sandbox.capabilities import Capability
@@ -24,7 +27,11 @@ PARTS = "userns+mnt+pid+uts+ipc+net+cgroup; root overlay"
 
 
 def machine(*lacking: str, how: str = "cgroup v2") -> Capabilities:
-    parts = [Capability(name=n, available=n not in lacking) for n in (*NAMESPACES, *ROOT_STEPS)]
+    names = (*NAMESPACES, *ROOT_STEPS, *OTHERS)
+    parts = [
+        Capability(name=n, available=n not in lacking, how="ABI 7" if n == "landlock" else "")
+        for n in names
+    ]
     caps = [
         Capability(name=name, available=name not in lacking, how="" if name in lacking else how)
         for name in CONTROLLERS
@@ -114,18 +121,34 @@ def test_other_roots_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("recourse", ["fail", "skip"])
 def test_sandbox_that_cannot_be_had_is_told_with_its_reason(recourse: str) -> None:
     policy = ALL.override(Origin(Source.INI), {"unavailable": recourse})
-    refused = Capability(name="userns", available=False, why="unshare: refused", mend="mend it")
+    refused = Capability(
+        name="userns", available=False, why="unshare: refused", mend="mend it", code=errno.EPERM
+    )
 
     assert header(policy, Capabilities(refused)) == (
         f"isolate: all tests; not to be had ({recourse}):"
-        " a sandbox's userns: unshare: refused (mend it)"
+        " a sandbox's userns: unshare: refused (mend it)\n"
+        "  userns  no       unshare: refused (EPERM)\n"
+        "                   mend: mend it"
     )
 
 
-def test_degraded_run_without_any_sandbox_says_so() -> None:
+def test_degraded_run_without_a_whole_sandbox_says_so() -> None:
     policy = ALL.override(Origin(Source.INI), {"unavailable": "degrade"})
 
-    assert header(policy, machine("mnt")) == "isolate: all tests; isolation none (no mnt)"
+    assert header(policy, machine("mnt")) == (
+        "isolate: all tests; partial (no mnt); Landlock (ABI 7); memory 1.0 GiB (cgroup v2);"
+        " network host (no net); hostname kept (no hostname); unavailable degrade"
+    )
+
+
+def test_root_that_is_less_than_it_should_be_is_told() -> None:
+    found = dict(machine())
+    found["proc"] = replace(found["proc"], lacks="the host's processes: /proc")
+
+    told = header(ALL, Capabilities(*found.values()))
+
+    assert "; root overlay; the host's processes: /proc; memory" in told
 
 
 def test_before_the_machine_is_asked_only_requests_are_told() -> None:

@@ -14,14 +14,15 @@ from pytest_isolate.policy import PolicyError
 from pytest_isolate.policy import Resolved
 from pytest_isolate.policy import Source
 from pytest_isolate.policy import Unavailable
-from pytest_isolate.policy import Unconfined
 from pytest_isolate.policy import resolve
 from pytest_isolate.sandbox.capabilities import CONTROLLERS
 from pytest_isolate.sandbox.capabilities import NAMESPACES
+from pytest_isolate.sandbox.capabilities import OTHERS
 from pytest_isolate.sandbox.capabilities import ROOT_STEPS
 from pytest_isolate.sandbox.capabilities import Capabilities
 from pytest_isolate.sandbox.capabilities import Capability
 from pytest_isolate.sandbox.spec import DirectoryRoot
+from pytest_isolate.sandbox.spec import HostRoot
 from pytest_isolate.sandbox.spec import Limits
 from pytest_isolate.sandbox.spec import MinimalRoot
 from pytest_isolate.sandbox.spec import Network
@@ -48,8 +49,8 @@ def machine(*lacking: str) -> Capabilities:
         *(
             Capability(name=name, available=False, why=f"{name}: refused", mend="mend it", code=1)
             if name in lacking
-            else Capability(name=name, available=True)
-            for name in (*NAMESPACES, *ROOT_STEPS, *CONTROLLERS)
+            else Capability(name=name, available=True, how="ABI 9")
+            for name in (*NAMESPACES, *ROOT_STEPS, *OTHERS, *CONTROLLERS)
         )
     )
 
@@ -264,8 +265,88 @@ def test_without_a_part_of_every_sandbox_there_is_none(lacking: str) -> None:
 
     assert isinstance(resolution, Unavailable)
     assert str(resolution.error) == f"a sandbox's {lacking}: {lacking}: refused (mend it)"
+
+
+@pytest.mark.parametrize("lacking", ["userns", "mnt", "pid", "overlay", "proc", "pivot_root"])
+def test_degraded_without_a_part_of_every_sandbox_it_is_partial(lacking: str) -> None:
     degraded = Policy().override(INI, {"unavailable": "degrade"})
-    assert resolve(degraded, machine(lacking)) == Unconfined((f"isolation none (no {lacking})",))
+
+    assert resolve(degraded, machine(lacking)) == Resolved(
+        Spec(
+            partial=True,
+            landlock=True,
+            hostname=None,
+            network=Network.HOST,
+            limits=Limits(memory=1024**3, pids=1024),
+        ),
+        (
+            f"partial (no {lacking})",
+            "Landlock (ABI 9)",
+            "network host (no net)",
+            "hostname kept (no hostname)",
+        ),
+    )
+
+
+def test_partial_without_landlock_says_what_is_not_protected() -> None:
+    degraded = Policy().override(INI, {"unavailable": "degrade"})
+    resolution = resolve(degraded, machine("mnt", "landlock"))
+
+    assert isinstance(resolution, Resolved)
+    assert not resolution.spec.landlock
+    assert "files not protected (no landlock)" in resolution.notes
+
+
+def test_partial_drops_what_takes_a_namespace_by_name() -> None:
+    policy = Policy().override(
+        MARKER,
+        {"rootfs": "minimal", "user": "root", "hostname": "box", "network": "none"},
+    )
+    resolution = resolve(policy.override(INI, {"unavailable": "degrade"}), machine("userns"))
+
+    assert isinstance(resolution, Resolved)
+    assert resolution.spec.network is Network.NONE
+    assert resolution.spec.user is User.KEEP
+    assert resolution.spec.root == HostRoot()
+    assert resolution.notes[2:] == (
+        "network none (TCP alone)",
+        "hostname kept (no hostname)",
+        "rootfs host (no mnt)",
+        "user keep (no userns)",
+    )
+
+
+def test_partial_without_a_landlock_that_knows_tcp_has_the_host_s_network() -> None:
+    policy = Policy().override(MARKER, {"network": "none"})
+    refused = Capability(name="userns", available=False)
+    old = Capability(name="landlock", available=True, lacks="TCP is free before Linux 6.7")
+    resolution = resolve(
+        policy.override(INI, {"unavailable": "degrade"}), Capabilities(refused, old)
+    )
+
+    assert isinstance(resolution, Resolved)
+    assert resolution.spec.network is Network.HOST
+
+
+def test_host_name_that_was_asked_for_is_never_dropped() -> None:
+    policy = Policy().override(LINE, {"hostname": "box"})
+    resolution = resolve(policy, machine("hostname"))
+
+    assert isinstance(resolution, Unavailable)
+    assert resolution.error.what == "hostname box (--isolate-hostname)"
+    assert resolve(Policy(), machine("hostname")) == Resolved(
+        Spec(hostname=None, limits=Limits(memory=1024**3, pids=1024)),
+        ("hostname kept (no hostname)",),
+    )
+
+
+def test_what_the_kernel_refused_comes_before_what_was_not_tried() -> None:
+    untried = Capability(name="overlay", available=False, why="not tried, for: pivot_root .")
+    found = [entry for entry in machine("pivot_root").values() if entry.name != "overlay"]
+    resolution = resolve(Policy(), Capabilities(untried, *found))
+
+    assert isinstance(resolution, Unavailable)
+    assert resolution.error.what == "a sandbox's pivot_root"
 
 
 def test_first_missing_part_is_the_reason() -> None:

@@ -45,6 +45,7 @@ _OVERLAY_AS_ROOT: Final = "redirect_dir=on,index=on,xino=on,metacopy=off"
 #: with them, and drops index without a word.
 _OVERLAY_IN_USERNS: Final = "userxattr,xino=on"
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
+_OTHER_CALLS: Final = frozenset({"openat2", "mount_setattr"})
 _NAMED: Final = 3  # of a list of paths that may be long
 
 
@@ -87,7 +88,12 @@ def _is_gone(mount: Mount) -> bool:
 
 def _failed(mount: Mount, error: OSError) -> SandboxError:
     code = error.errno or 0
-    return SandboxError(mount.describe(), os.strerror(code) if code else str(error), code=code)
+    why = os.strerror(code) if code else str(error)
+    # A mount takes more calls than mount(2), and a filter may refuse any.
+    call = (error.strerror or "").partition(": ")[0]
+    if call in _OTHER_CALLS:
+        why = f"{call}: {why}"
+    return SandboxError(mount.describe(), why, code=code)
 
 
 @final

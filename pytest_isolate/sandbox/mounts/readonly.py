@@ -25,8 +25,8 @@ def make_read_only(place: str, attributes: int, *, recursive: bool) -> None:
     try:
         _libc.mount_setattr(place, set_=attributes, recursive=recursive)
     except OSError as error:
-        # podman's default seccomp filter does not know the call.
-        if error.errno != errno.ENOSYS:
+        # podman's default seccomp filter does not know the call; older ones answer EPERM.
+        if error.errno not in {errno.ENOSYS, errno.EPERM, errno.EACCES}:
             raise
         for path in _mounts_below(place) if recursive else (place,):
             _remount_read_only(path, attributes)

@@ -252,7 +252,7 @@ def _init(identity: Identity, spec: Spec, plan: rootfs.Plan, ends: _Ends) -> Non
     ends.builder.recv()
     notes += mounts.execute(plan.devices, "/", "/nowhere", userns=True)
     with contextlib.suppress(PermissionError):  # podman's seccomp filter
-        _libc.sethostname(spec.hostname)
+        _libc.sethostname(spec.hostname or "")
     seconds = time.perf_counter() - start
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     ends.test.send((True, (notes, seconds)))
