@@ -90,12 +90,16 @@ def _oom(outcome: OutOfMemory) -> str:
     return f"exceeded its memory cap of {cap}{peak}"
 
 
-def properties(usage: Usage, death: Death | None) -> list[tuple[str, object]]:
-    """Return the figures as `user_properties`, those that this machine counts."""
+def properties(usage: Usage, death: Death | None, cap: int | None) -> list[tuple[str, object]]:
+    """Return the figures as `user_properties`, those that this machine counts.
+
+    *cap* is the memory cap in bytes.
+    """
     word = FINISHED if death is None else death.word
     figures: list[tuple[str, object]] = [
         ("isolate.outcome", word),
         ("isolate.memory_peak", usage.memory_peak),
+        ("isolate.memory_cap", cap),
         ("isolate.cpu_seconds", _seconds(usage.cpu_seconds)),
         ("isolate.wall_seconds", _seconds(usage.wall_seconds)),
         ("isolate.processes", usage.processes),

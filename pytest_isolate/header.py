@@ -96,7 +96,11 @@ def _settings(
         name = setting.name
         if name in lost:
             yield lost[name]
-        elif name == "enabled" or (name == "rootfs" and capabilities is not None):
+        elif (
+            name == "enabled"
+            or not setting.in_header
+            or (name == "rootfs" and capabilities is not None)
+        ):
             continue
         elif policy.asked(name) or (name == "memory" and capabilities is not None):
             yield _fact(policy, name, capabilities)

@@ -74,6 +74,13 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         session.config.stash[runner.runner_key].guests.hand_over()
 
 
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Show the hungriest tests, if that was asked for."""
+    runner.summarize(terminalreporter, config)
+
+
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: TimerSettings) -> bool | None:
     """Take over the limit of an isolated test, which pytest-timeout would end the run for."""

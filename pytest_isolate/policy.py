@@ -121,6 +121,7 @@ class Policy:
     writable: tuple[str, ...] = ()
     user: User = User.KEEP
     unavailable: Recourse = Recourse.FAIL
+    top: int | None = None  #: how many of the hungriest tests are shown, 0 for all
     origins: tuple[tuple[str, Origin], ...] = ()  #: of what was asked for, by name
 
     @property

@@ -245,14 +245,17 @@ class Replay:
         )
         return report
 
-    def close(self, nextitem: pytest.Item | None, usage: Usage) -> None:
-        """Tear down what the parent has and *nextitem* does not need, and show the rest."""
+    def close(self, nextitem: pytest.Item | None, usage: Usage, cap: int | None) -> None:
+        """Tear down what the parent has and *nextitem* does not need, and show the rest.
+
+        *usage* and *cap*, the memory cap in bytes, are figures of the test.
+        """
         session = self.item.session
         if self._held is not None:
             if session.shouldfail or session.shouldstop:
                 nextitem = None
             self._tear_down(nextitem, self._held)
-            self._held.user_properties += deaths.properties(usage, self._death)
+            self._held.user_properties += deaths.properties(usage, self._death, cap)
             self._add(self._held)
 
     def _tear_down(self, nextitem: pytest.Item | None, held: pytest.TestReport) -> None:

@@ -24,6 +24,7 @@ import pytest
 from pytest_isolate import _compat
 from pytest_isolate import child
 from pytest_isolate import live
+from pytest_isolate import top
 from pytest_isolate.guests import Guests
 from pytest_isolate.guests import limit
 from pytest_isolate.guests import take_limit
@@ -171,6 +172,18 @@ def isolated_runtestprotocol(
     return replay.reports
 
 
+def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show at the session's end what was asked for, from the reports of all processes."""
+    number = run_policy(config).top
+    if number is not None:
+        reports = (report for reports in reporter.stats.values() for report in reports)
+        hungriest = top.hungriest(top.appetites(reports), number)
+        if hungriest:
+            reporter.section(top.title(number))
+            for appetite in hungriest:
+                reporter.line(appetite.line())
+
+
 def take_timer(item: pytest.Item, settings: TimerSettings) -> bool | None:
     """Take over the limit that pytest-timeout would set a timer for, as its hook.
 
@@ -199,9 +212,11 @@ def _replay(
     replay = Replay(item=item, tap=runner.tap, guests=runner.guests, log=log)
     outcome: Outcome
     usage = Usage(wall_seconds=0.0)
+    cap = None
     resolution = _resolution(item, policy)
     match resolution:
         case Resolved(spec):
+            cap = spec.limits.memory
             try:
                 with runner.sandboxes.lease(spec) as lease:
                     end = _run(runner, policy, lease, replay, nextitem)
@@ -216,7 +231,7 @@ def _replay(
             raise AssertionError(msg)
         case _:
             assert_never(resolution)
-    replay.close(nextitem, usage)
+    replay.close(nextitem, usage, cap)
     item.ihook.pytest_isolate_finished(item=item, outcome=outcome, usage=usage)
     return replay
 

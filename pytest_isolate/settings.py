@@ -58,6 +58,7 @@ class Setting:
     flag: str = ""
     ini: str = ""
     marker: bool = True  #: whether the marker takes it
+    in_header: bool = True  #: whether the report header has it: it changes how tests run
 
     def tell(self) -> str:
         """Return where else than in the marker this is written."""
@@ -219,6 +220,18 @@ SETTINGS: Final = (
         flag="--isolate-unavailable",
         ini="isolate_unavailable",
         marker=False,
+    ),
+    Setting(
+        name="top",
+        shape=Shape.WHOLE,
+        form="N",
+        help="show the N hungriest tests at the end: their memory, cap and time; 0 is all"
+        " (default none)",
+        parse=_anywhere(values.top),
+        flag="--isolate-top",
+        ini="isolate_top",
+        marker=False,
+        in_header=False,
     ),
 )
 BY_NAME: Final[Mapping[str, Setting]] = {setting.name: setting for setting in SETTINGS}

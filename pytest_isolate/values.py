@@ -108,6 +108,17 @@ def pids(value: object) -> int | None:
     return int(number)
 
 
+def top(value: object) -> int | None:
+    """Return how many tests a list has; 0 is all of them, and `None` no list."""
+    if _is_none(value):
+        return None
+    number = _number(value)
+    if not number >= 0 or not number.is_integer():
+        msg = "not a number of tests; write a whole number, 0 for all of them, or none"
+        raise WrongValue(msg)
+    return int(number)
+
+
 def cpus(value: object) -> float | None:
     """Return a cap on CPU seconds per second."""
     if _is_none(value):

@@ -146,6 +146,7 @@ def test_every_flag_is_read(suite: pytest.Pytester, collect: Collect) -> None:
         "--isolate-writable=.",
         "--isolate-user=root",
         "--isolate-unavailable=skip",
+        "--isolate-top=3",
     )["test_plain"]
 
     assert policy is not None
@@ -163,6 +164,7 @@ def test_every_flag_is_read(suite: pytest.Pytester, collect: Collect) -> None:
         "writable": (str(suite.path), str(root)),
         "user": User.ROOT,
         "unavailable": Recourse.SKIP,
+        "top": 3,
     }
     assert {policy.origin(name).source for name in told} == {Source.COMMAND_LINE}
 
@@ -179,6 +181,7 @@ EVERY_INI: Final = {
     "pass_env": ("CI", "PIP_*"),
     "user": User.ROOT,
     "unavailable": Recourse.SKIP,
+    "top": 3,
 }
 INI: Final = """
     [pytest]
@@ -200,6 +203,7 @@ INI: Final = """
         root
     isolate_user = root
     isolate_unavailable = skip
+    isolate_top = 3
 """
 TOML: Final = """
     [tool.pytest{table}]
@@ -216,6 +220,7 @@ TOML: Final = """
     isolate_writable = ["root"]
     isolate_user = "root"
     isolate_unavailable = "skip"
+    isolate_top = 3
 """
 native_toml = pytest.mark.skipif(not NATIVE_TOML, reason="pytest 8 has no native TOML")
 

@@ -111,14 +111,15 @@ def test_only_a_failure_of_the_sandbox_is_ours() -> None:
 def test_properties_are_the_figures_that_were_counted() -> None:
     usage = Usage(wall_seconds=1.23456789, cpu_seconds=0.5, memory_peak=MIB, processes=2)
 
-    assert deaths.properties(usage, None) == [
+    assert deaths.properties(usage, None, 2 * MIB) == [
         ("isolate.outcome", "finished"),
         ("isolate.memory_peak", MIB),
+        ("isolate.memory_cap", 2 * MIB),
         ("isolate.cpu_seconds", 0.5),
         ("isolate.wall_seconds", 1.234568),
         ("isolate.processes", 2),
     ]
-    assert deaths.properties(Usage(wall_seconds=0.0), None) == [
+    assert deaths.properties(Usage(wall_seconds=0.0), None, None) == [
         ("isolate.outcome", "finished"),
         ("isolate.wall_seconds", 0.0),
     ]

@@ -39,6 +39,9 @@ def _taken(name: str, written: object, meant: object) -> object:
         _taken("pids", "64", 64),
         _taken("pids", None, None),
         _taken("cpus", 1.5, 1.5),
+        _taken("top", "0", 0),
+        _taken("top", 3, 3),
+        _taken("top", "none", None),
         _taken("cpus", "2", 2.0),
         _taken("cpus", "None", None),
         _taken("network", "host", Network.HOST),
@@ -78,6 +81,10 @@ def test_value_is_taken(name: str, written: object, meant: object) -> None:
         *(
             _taken("pids", written, "1 to 4194304, or none")
             for written in (0, -1, 1.5, NAN, INFINITE, True, "many", 4_194_305)
+        ),
+        *(
+            _taken("top", written, "0 for all of them, or none")
+            for written in (-1, 1.5, NAN, INFINITE, True, "many")
         ),
         *(
             _taken("cpus", written, "at least 0.01, or none")

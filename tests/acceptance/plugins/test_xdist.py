@@ -48,6 +48,22 @@ def test_crash_leaves_the_worker(suite: Suite) -> None:
     assert run.output.count("Crashed: killed by SIGABRT") >= 4
 
 
+def test_figures_come_from_the_workers(suite: Suite) -> None:
+    suite.write({
+        "food": """
+            def test_much(): assert bytearray(80_000_000).replace(b"0", b"1")
+            def test_little(): pass
+        """
+    })
+
+    run = suite.run("--isolate", "--isolate-top=1", "-p", "xdist.plugin", "-n2")
+
+    _, _, after = run.output.partition("= hungriest 1 tests =\n")
+    line = after.partition("\n")[0]
+    assert "MiB of 1.0 GiB " in line
+    assert line.endswith(" wall  test_food.py::test_much")
+
+
 def test_wrong_marker_is_a_usage_error(suite: Suite) -> None:
     suite.write({"a": "import pytest\n@pytest.mark.isolated(memory='lots')\ndef test_a(): pass\n"})
 
