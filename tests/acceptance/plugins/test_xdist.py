@@ -58,7 +58,7 @@ def test_figures_come_from_the_workers(suite: Suite) -> None:
 
     run = suite.run("--isolate", "--isolate-top=1", "-p", "xdist.plugin", "-n2")
 
-    _, _, after = run.output.partition("= hungriest 1 tests =\n")
+    _, _, after = run.output.partition(" hungriest 1 tests ==\n")
     line = after.partition("\n")[0]
     assert "MiB of 1.0 GiB " in line
     assert line.endswith(" wall  test_food.py::test_much")
