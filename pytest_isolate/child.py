@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 import faulthandler
-import os
 import random
 import signal
 import traceback
@@ -33,6 +32,7 @@ from pytest_isolate.wire.frames import Event
 from pytest_isolate.wire.frames import Phase
 from pytest_isolate.wire.frames import Report
 from pytest_isolate.wire.frames import Stop
+from pytest_isolate.wire.genuine import Genuine
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -133,7 +133,7 @@ class Voice:
         self._order = order
         self._writer = writer
         self._ledger = Ledger(item)
-        self._pid = os.getpid()
+        self._pid = Genuine.getpid()
         self._stops = {name: getattr(item.session, name) for name in ("shouldstop", "shouldfail")}
 
     def enter(self, when: reports.When) -> None:
@@ -151,10 +151,10 @@ class Voice:
 
     def send_report(self, report: pytest.TestReport) -> None:
         """Send *report* and what was noted before it, and wait if the parent is to show it now."""
-        if os.getpid() != self._pid:
+        if Genuine.getpid() != self._pid:
             # A process that the test forked has come back from it. It must not go on as pytest,
             # whose captured output it would take, and nobody is to hear of it.
-            os._exit(0 if report.passed else 1)
+            Genuine.leave(0 if report.passed else 1)
         if self._order.gate >= 0:
             # What the test has printed comes before what the parent prints of the report.
             _compat.flush_streams(self._item.config)
@@ -171,7 +171,7 @@ class Voice:
         else:
             self.send(Report(reports.degrade(reports.cut(data, report.longreprtext))))
         if self._order.gate >= 0:
-            os.read(self._order.gate, 1)
+            Genuine.read(self._order.gate, 1)
 
     def note_count(self) -> None:
         """Take note of a limit of failures that was reached: the parent counts for itself."""

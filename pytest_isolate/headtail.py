@@ -10,6 +10,8 @@ import os
 import sys
 from typing import Final
 
+from pytest_isolate.wire.genuine import Genuine
+
 if sys.platform == "linux":
     from pytest_isolate.sandbox import _libc
 
@@ -19,7 +21,7 @@ _BLOCK: Final = 512  #: the unit of `st_blocks`, see stat(3type)
 
 def fits(fd: int, kept: int) -> bool:
     """Return whether the file *fd* is whole if *kept* bytes of it are kept."""
-    return os.fstat(fd).st_size <= kept
+    return Genuine.fstat(fd).st_size <= kept
 
 
 def trim(fd: int, kept: int) -> bool:
@@ -29,23 +31,23 @@ def trim(fd: int, kept: int) -> bool:
     """
     half = kept // 2
     stays = 3 * half  # the tail may grow while it is being read
-    status = os.fstat(fd)
+    status = Genuine.fstat(fd)
     if status.st_size <= stays or status.st_blocks * _BLOCK <= stays + _SLACK:
         return False
     try:
         _libc.punch_hole(fd, half, status.st_size - stays)
     except OSError:
-        os.ftruncate(fd, half)
+        Genuine.ftruncate(fd, half)
     return True
 
 
 def read(fd: int, kept: int, errors: str) -> str:
     """Return the text of the file *fd*, but for its middle if it is of more than *kept* bytes."""
-    size = os.fstat(fd).st_size
+    size = Genuine.fstat(fd).st_size
     if size <= kept:
-        return os.pread(fd, size, 0).decode(errors=errors)
+        return Genuine.pread(fd, size, 0).decode(errors=errors)
     half = kept // 2
-    head, tail = os.pread(fd, half, 0), os.pread(fd, half, size - half).lstrip(b"\0")
+    head, tail = Genuine.pread(fd, half, 0), Genuine.pread(fd, half, size - half).lstrip(b"\0")
     return cut(head, tail, size - half - len(tail), errors)
 
 
@@ -61,5 +63,5 @@ def cut(head: bytes, tail: bytes, missing: int, errors: str) -> str:
 
 def empty(fd: int) -> None:
     """Remove all that the file *fd* has, and go back to its beginning."""
-    os.ftruncate(fd, 0)
-    os.lseek(fd, 0, os.SEEK_SET)
+    Genuine.ftruncate(fd, 0)
+    Genuine.lseek(fd, 0, os.SEEK_SET)

@@ -21,6 +21,7 @@ from typing import final
 from pytest_isolate import _compat
 from pytest_isolate import headtail
 from pytest_isolate.sandbox.mounts import mountinfo
+from pytest_isolate.wire.genuine import Genuine
 
 if TYPE_CHECKING:
     from typing import IO
@@ -130,16 +131,16 @@ class _Captured(io.BytesIO):
         super().__init__()
         self._fd = fd
         self._kept = kept
-        self._owner = os.getpid()
+        self._owner = Genuine.getpid()
 
     def write(self, data: Buffer, /) -> int:
-        if os.getpid() != self._owner:
+        if Genuine.getpid() != self._owner:
             return memoryview(data).nbytes
         return _write(self._fd, data)
 
     def getvalue(self) -> bytes:
         if headtail.fits(self._fd, self._kept):
-            return os.pread(self._fd, self._kept, 0)
+            return Genuine.pread(self._fd, self._kept, 0)
         return headtail.read(self._fd, self._kept, "replace").encode()
 
     def truncate(self, size: int | None = None, /) -> int:
@@ -156,10 +157,10 @@ class _Logged(io.StringIO):
         super().__init__()
         self._fd = fd
         self._kept = kept
-        self._owner = os.getpid()
+        self._owner = Genuine.getpid()
 
     def write(self, text: str, /) -> int:
-        if os.getpid() == self._owner:
+        if Genuine.getpid() == self._owner:
             _write(self._fd, text.encode(errors="surrogatepass"))
         return len(text)
 
@@ -183,5 +184,5 @@ def _write(fd: int, data: Buffer) -> int:
     rest = memoryview(data).cast("B")
     size = len(rest)
     while rest:
-        rest = rest[os.write(fd, rest) :]
+        rest = rest[Genuine.write(fd, rest) :]
     return size

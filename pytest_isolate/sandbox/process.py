@@ -34,6 +34,7 @@ from pytest_isolate.wire.errors import PeerGone
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Confined
 from pytest_isolate.wire.frames import Refused
+from pytest_isolate.wire.genuine import Genuine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +75,7 @@ class Process:
             return Exit(timed_out=timed_out)
         cpu = rusage.ru_utime + rusage.ru_stime
         if self.relayed >= 0:
-            words = os.read(self.relayed, _STATUS.size)
+            words = Genuine.read(self.relayed, _STATUS.size)
             if len(words) == _STATUS.size:
                 status, cpu = _STATUS.unpack(words)
         return Exit(status=status, cpu_seconds=cpu, timed_out=timed_out)
@@ -116,7 +117,7 @@ def spawn(lease: Lease, entry: Entry, main: Callable[[Writer], None]) -> Process
 def _close(*fds: int) -> None:
     for fd in fds:
         if fd >= 0:
-            os.close(fd)
+            Genuine.close(fd)
 
 
 def _fork() -> int:
@@ -137,7 +138,7 @@ def _fork_into(init: int) -> int:
         if pid != 0:
             # Left pointing at a namespace whose init is dead, every later fork would be ENOMEM.
             _libc.setns(own, _libc.CLONE_NEWPID)
-        os.close(own)
+        Genuine.close(own)
     return pid
 
 
@@ -174,12 +175,12 @@ def _be_child(
         pass  # the parent is dead, and so will this process be
     except BaseException:  # noqa: BLE001  # the outermost frame of a forked child
         # Not by `sys.stderr`, which may be anything by now.
-        os.write(2, traceback.format_exc().encode(errors="backslashreplace"))
+        Genuine.write(2, traceback.format_exc().encode(errors="backslashreplace"))
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
-        os._exit(status)
+        Genuine.leave(status)
 
 
 def _relay(pid: int, relaying: int, init: int) -> NoReturn:
@@ -195,8 +196,8 @@ def _relay(pid: int, relaying: int, init: int) -> NoReturn:
     _, status, rusage = os.wait4(pid, 0)
     if init >= 0:
         family.end()
-    os.write(relaying, _STATUS.pack(status, rusage.ru_utime + rusage.ru_stime))
-    os._exit(0)
+    Genuine.write(relaying, _STATUS.pack(status, rusage.ru_utime + rusage.ru_stime))
+    Genuine.leave(0)
 
 
 def _wait_for_either(pid: int, init: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 import math
 import select
-import time
 from typing import TYPE_CHECKING
 from typing import Final
 
@@ -22,6 +21,7 @@ from pytest_isolate.sandbox.process import spawn
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Frame
 from pytest_isolate.wire.frames import Refused
+from pytest_isolate.wire.genuine import Genuine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def run(
     *timeout* seconds, or if a callback raises, everything in the sandbox is killed; before that the
     process gets the signal *last_words* at a timeout, if that is not 0, and a moment to act on it.
     """
-    started = time.monotonic()
+    started = Genuine.monotonic()
     watch = _Watch(on_frame)
     last = Exit()
     try:
@@ -86,7 +86,7 @@ def run(
         finally:
             process.close()
         watch.garbage = process.reader.garbage
-    return _judge(lease, watch, last, timeout, time.monotonic() - started)
+    return _judge(lease, watch, last, timeout, Genuine.monotonic() - started)
 
 
 class _Watch:
@@ -153,24 +153,24 @@ class _Deadline:
     """When the patience of *seconds* ends; *expired* says that it is the one after the first."""
 
     def __init__(self, seconds: float | None, *, expired: bool = False) -> None:
-        self._time = math.inf if seconds is None else time.monotonic() + seconds
+        self._time = math.inf if seconds is None else Genuine.monotonic() + seconds
         self.expired = expired
 
     def is_over(self) -> bool:
-        return time.monotonic() >= self._time
+        return Genuine.monotonic() >= self._time
 
     def milliseconds(self, at_most: float = math.inf) -> float | None:
-        left = min(at_most, max(0.0, self._time - time.monotonic()))
+        left = min(at_most, max(0.0, self._time - Genuine.monotonic()))
         return None if left == math.inf else left * 1000
 
 
 def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:
     # A grandchild may hold the pipe and write on: the end of the process is the end of its words.
-    stop = time.monotonic() + _DRAIN_SECONDS
+    stop = Genuine.monotonic() + _DRAIN_SECONDS
     while frames := reader.drain():
         for frame in frames:
             watch.hear(frame)
-        if not until_empty or time.monotonic() > stop:
+        if not until_empty or Genuine.monotonic() > stop:
             return
 
 

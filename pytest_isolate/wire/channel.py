@@ -11,7 +11,6 @@ from collections import deque
 import os
 import select
 import socket
-import time
 from typing import TYPE_CHECKING
 from typing import Final
 
@@ -21,6 +20,7 @@ from pytest_isolate.wire.errors import LocalProtocolError
 from pytest_isolate.wire.errors import PeerGone
 from pytest_isolate.wire.errors import RemoteProtocolError
 from pytest_isolate.wire.frames import MAX_DESCRIPTORS
+from pytest_isolate.wire.genuine import Genuine
 from pytest_isolate.wire.protocol import State
 from pytest_isolate.wire.protocol import advance
 from pytest_isolate.wire.rights import Pairing
@@ -54,8 +54,8 @@ class Writer:
     def __init__(self, fd: int) -> None:
         """Take over *fd*, a pipe's write end, in blocking mode."""
         self.fd = fd
-        self._owner = os.getpid()
-        self._pipe = _identity(os.fstat(fd))
+        self._owner = Genuine.getpid()
+        self._pipe = _identity(Genuine.fstat(fd))
         self._outgoing: deque[tuple[bytes, list[int]]] = deque()  # and what of it has been written
         self._flushing = False
 
@@ -65,7 +65,7 @@ class Writer:
         Raises `LocalProtocolError` for a frame that cannot be encoded (another can be sent
         instead) and `PeerGone` when the pipe is closed on either side.
         """
-        if os.getpid() != self._owner:
+        if Genuine.getpid() != self._owner:
             return
         self._outgoing.append((encode(frame), []))
         if self._flushing:
@@ -83,7 +83,7 @@ class Writer:
     def close(self) -> None:
         """Close the pipe; once is enough."""
         if self._is_open():
-            os.close(self.fd)
+            Genuine.close(self.fd)
         self.fd = -1
 
     def _flush(self) -> None:
@@ -91,14 +91,14 @@ class Writer:
             data, counts = self._outgoing[0]
             written = sum(counts)
             if written < len(data):
-                _call_noting(counts, os.write, self.fd, memoryview(data)[written:])
+                _call_noting(counts, Genuine.write, self.fd, memoryview(data)[written:])
             else:
                 self._outgoing.popleft()
 
     def _is_open(self) -> bool:
         # The test may have closed the descriptor, and its number may be another file's by now.
         try:
-            return _identity(os.fstat(self.fd)) == self._pipe
+            return _identity(Genuine.fstat(self.fd)) == self._pipe
         except OSError:
             return False
 
@@ -134,7 +134,7 @@ class Reader:
         room = DRAIN_LIMIT
         while room > 0 and not self.eof:
             try:
-                data = os.read(self.fd, _CHUNK)
+                data = Genuine.read(self.fd, _CHUNK)
             except BlockingIOError:
                 break
             self.eof = not data
@@ -146,7 +146,7 @@ class Reader:
     def close(self) -> None:
         """Close the pipe; once is enough."""
         if self.fd >= 0:
-            os.close(self.fd)
+            Genuine.close(self.fd)
         self.fd = -1
 
     def _decode(self, data: bytes, frames: list[Frame]) -> None:
@@ -206,7 +206,7 @@ class Socket:
         Raises `TimeoutError` after *timeout* seconds, `PeerGone` if the other side died inside a
         frame and `RemoteProtocolError` if it broke the protocol.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else Genuine.monotonic() + timeout
         while not self._arrived:
             if self._failure is not None:
                 raise self._failure
@@ -230,7 +230,7 @@ class Socket:
         """Close the socket and the descriptors that nobody has taken; once is enough."""
         for _, fds in self._arrived:
             for fd in fds:
-                os.close(fd)
+                Genuine.close(fd)
         self._arrived.clear()
         self._pairing.close()
         self._socket.close()
@@ -251,7 +251,7 @@ class Socket:
     def _wait(self, events: int, deadline: float | None = None) -> None:
         poll = select.poll()
         poll.register(self._socket, events)
-        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        left = None if deadline is None else max(0.0, deadline - Genuine.monotonic()) * 1000
         if not poll.poll(left):
             raise TimeoutError("the other process did not answer in time")
 

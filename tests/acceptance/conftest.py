@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 _RECORDER: Final = """
 import json, os, pytest
 
-def put(**event):
-    with open(os.environ["RECORD"], "a", encoding="utf-8") as file:
-        file.write(json.dumps(event) + "\\n")
+# Bound here: tests patch what they are called by.
+def put(_file=open(os.environ["RECORD"], "a", encoding="utf-8"), _dumps=json.dumps, **event):
+    _file.write(_dumps(event) + "\\n")
+    _file.flush()
 
 def pytest_runtest_logstart(nodeid, location):
     put(hook="start", nodeid=nodeid, location=location)

@@ -314,6 +314,28 @@ SUITES: Final = {
         def test_suite(record_testsuite_property): record_testsuite_property("ARCH", "x<y")
         def test_attribute(record_xml_attribute): record_xml_attribute("assertions", 3)
     """,
+    "patched": """
+        import builtins, io, json, os, time, pytest
+
+        CALLS = {
+            "os": ["write", "read", "fstat", "getpid", "pread", "fork", "_exit", "pipe", "kill"],
+            "time": ["time", "monotonic", "perf_counter"],
+            "json": ["dumps", "loads", "JSONEncoder", "JSONDecoder"],
+            "builtins": ["open", "print"],
+            "io": ["open", "BytesIO", "StringIO"],
+        }
+        def refuse(*_, **__): raise OSError("patched")
+        @pytest.fixture(params=CALLS)
+        def patched(request, monkeypatch):
+            module = globals()[request.param]
+            for name in CALLS[request.param]: monkeypatch.setattr(module, name, refuse)
+            yield
+        def test_patched(patched): pass
+        def test_patched_and_failed(patched): raise ValueError(1)
+        def test_time_stands_still(monkeypatch):
+            monkeypatch.setattr(time, "monotonic", lambda: 1.0)
+            monkeypatch.setattr(time, "time", lambda: 1.0)
+    """,
     "processes": """
         import multiprocessing, os, signal, subprocess, threading, pytest
 

@@ -66,7 +66,7 @@ OPTIONS: Final = {
     "failed_first": "--ff --cache-clear",
     "stepwise": "--sw --cache-clear",
     "stepwise_skip": "--sw-skip --cache-clear",
-    "durations": "--durations=0 --durations-min=0.05 -vv",
+    "durations": "--durations=0 --durations-min=0.4 -vv",
     "deselected": "--deselect=test_varied.py::test_two",
     "strict": "--strict-markers -o xfail_strict=true",
     "import_mode": "--import-mode=importlib",
@@ -87,7 +87,7 @@ VARIED: Final = """
     def test_two(talks): print("two"); assert [1] == [2]
     @pytest.mark.skip
     def test_three(): pass
-    def test_slow(): time.sleep(0.1)
+    def test_slow(): time.sleep(0.5)
     @pytest.mark.xfail
     def test_four(): assert 0
     def test_five(): assert 0
