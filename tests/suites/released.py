@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 _PROJECT: Final = HERE.parent.parent
+_DISTRIBUTION: Final = "pytest-hermetic"
 
 
 @final
@@ -89,8 +90,11 @@ class Workshop:
         return tree
 
     def python(self, release: Release, *, isolated: bool) -> Path:
-        """Return the interpreter that has *release* and what it is tested with."""
-        venv = self.place / f"{release.name}.{'isolated' if isolated else 'plain'}"
+        """Return the interpreter that has *release* and what it is tested with.
+
+        It is the same for both: its path is in messages.
+        """
+        venv = self.place / f"{release.name}.venv"
         python = venv / "bin" / "python"
         lock = release.lock.read_text(encoding="utf-8")
         stamp = venv / "installed"
@@ -99,9 +103,9 @@ class Workshop:
             subprocess.run(command, check=True)
             _pip(f"--python={python}", "install", "--no-deps", f"--requirement={release.lock}")
             stamp.write_text(lock + sys.version, encoding="utf-8")
+        _pip(f"--python={python}", "uninstall", "--yes", _DISTRIBUTION)
         if isolated:
-            again = ("--no-deps", "--force-reinstall")
-            _pip(f"--python={python}", "install", *again, os.fspath(self._plugin()))
+            _pip(f"--python={python}", "install", "--no-deps", os.fspath(self._plugin()))
         return python
 
     def _plugin(self) -> Path:

@@ -84,7 +84,9 @@ def run(workshop: Workshop, release: Release, *, isolated: bool) -> Run:
         timeout=_SECONDS,
     )
     seconds = time.perf_counter() - start
-    (workshop.place / f"{python.parent.parent.name}.log").write_bytes(done.stdout + done.stderr)
+    (workshop.place / f"{release.name}.{'isolated' if isolated else 'plain'}.log").write_bytes(
+        done.stdout + done.stderr
+    )
     tests: dict[str, Told] = defaultdict(list)
     for line in record.read_text(encoding="utf-8").splitlines():
         told = json.loads(line)
