@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from typing import assert_never
 
 from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.outcome import MemoryExceeded
 from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
@@ -49,6 +50,9 @@ def death_of(
     match outcome:
         case OutOfMemory():
             return Death(line=f"OOM killed: {_oom(outcome)}", word="oom")
+        case MemoryExceeded(cap, seen):
+            sizes = f"{format_size(cap)} (seen {format_size(seen)})"
+            return Death(line=f"Killed: watched memory exceeded its cap of {sizes}", word="memory")
         case SetupFailed(error):
             return isolation_failed(error)
         case TimedOut() | Signaled() | Exited():

@@ -37,7 +37,7 @@ def pytest_isolate_finished(item: pytest.Item, outcome: Outcome, usage: Usage) -
     Called in the pytest process (under xdist the worker's), after the item's last report.
 
     :param item: The item.
-    :param outcome: How its process ended: `Exited`, `Signaled`, `OutOfMemory`, `TimedOut` or
-        `SetupFailed`. A test that fails by itself is `Exited` too.
+    :param outcome: How its process ended: `Exited`, `Signaled`, `OutOfMemory`,
+        `MemoryExceeded`, `TimedOut` or `SetupFailed`. A test that fails by itself is `Exited` too.
     :param usage: What it has used.
     """

@@ -220,6 +220,8 @@ def resolve(policy: Policy, capabilities: Capabilities) -> Resolved | Unavailabl
         return Unavailable(_error(what, owed[0].capability, capabilities))
     fallbacks: dict[str, Any] = {wish.setting: wish.fallback for wish in lost}
     spec = _spec(dataclasses.replace(policy, **fallbacks))
+    if "memory" in fallbacks and degrade:
+        spec = dataclasses.replace(spec, watched=policy.memory)
     notes = tuple(wish.note for wish in lost)
     if missing:
         landlock = capabilities["landlock"].available
@@ -293,12 +295,21 @@ def lost_wishes(policy: Policy, capabilities: Capabilities) -> tuple[Wish, ...]:
         granted = capabilities[wish.capability].available and not (partial and wish in _OF_WHOLE)
         return not granted and getattr(policy, wish.setting) != wish.fallback
 
-    lost = tuple(wish for wish in WISHES if is_lost(wish))
+    lost = tuple(_watched(wish, policy) for wish in WISHES if is_lost(wish))
     landlock = capabilities["landlock"]
     knows_tcp = landlock.available and "TCP" not in landlock.lacks
     if partial and policy.network is Network.NONE and knows_tcp:
         return (_NO_TCP, *(wish for wish in lost if wish.setting != "network"))
     return lost
+
+
+def _watched(wish: Wish, policy: Policy) -> Wish:
+    """Return *wish*, or where it is the memory cap, the words for one that is kept by looking."""
+    if wish.setting != "memory" or policy.unavailable is not Recourse.DEGRADE:
+        return wish
+    cap = BY_NAME["memory"].show(policy.memory)
+    note = f"memory cap: watched, {cap} (no writable memory cgroup)"
+    return dataclasses.replace(wish, note=note)
 
 
 #: What takes a sandbox in full.

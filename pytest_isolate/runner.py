@@ -216,7 +216,7 @@ def _replay(
     resolution = _resolution(item, policy)
     match resolution:
         case Resolved(spec):
-            cap = spec.limits.memory
+            cap = spec.memory_cap
             try:
                 with runner.sandboxes.lease(spec) as lease:
                     end = _run(runner, policy, lease, replay, nextitem)
@@ -248,7 +248,7 @@ def _run(
     """Run the item of *replay* in the sandbox of *lease*, and judge how it ended."""
     item, config = replay.item, replay.item.config
     with ExitStack() as stack:
-        cap = lease.spec.limits.memory
+        cap = lease.spec.memory_cap
         output = stack.enter_context(closing(Output(config, cap=cap)))
         stacks = live.own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
         gate = live.gate(stack, replay) if live.talks_live(config) else -1

@@ -35,6 +35,7 @@ from pytest_isolate.sandbox.entry import Entry
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.outcome import MemoryExceeded
 from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
@@ -169,7 +170,7 @@ def _status(outcome: Outcome) -> int:
             return status
         case Signaled(number=number):
             return _SIGNALED + number
-        case OutOfMemory():
+        case OutOfMemory() | MemoryExceeded():
             return _say(death.text if death else "", _SIGNALED + signal.SIGKILL)
         case TimedOut():
             return _say(death.text if death else "", TIMED_OUT)

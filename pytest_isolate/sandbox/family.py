@@ -1,7 +1,7 @@
-"""All descendants of this process: killed, where no PID namespace does it.
+"""The descendants of a process: found, and those of this one killed, where no PID namespace does.
 
-This process must be their subreaper (prctl(2)): whoever loses its parent becomes its child, so
-that nobody gets away by a second fork.
+To be killed this process must be their subreaper (prctl(2)): whoever loses its parent becomes its
+child, so that nobody gets away by a second fork.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from typing import TYPE_CHECKING
 from typing import Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _PATIENCE_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.002
@@ -17,7 +21,7 @@ _PAUSE_SECONDS: Final = 0.002
 
 def kill() -> None:
     """Kill every descendant, without reaping any."""
-    for pid in _descendants(os.getpid()):
+    for pid in descendants((os.getpid(),)):
         try:
             os.kill(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
@@ -37,15 +41,16 @@ def end() -> None:
         return
 
 
-def _descendants(head: int) -> set[int]:
+def descendants(heads: Collection[int]) -> set[int]:
+    """Return the processes that descend from one of *heads*."""
     parents = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (parent := _parent(name)):
             parents[int(name)] = parent
-    found = {head}
+    found = set(heads)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
-    return found - {head}
+    return found.difference(heads)
 
 
 def _parent(pid: str) -> int:

@@ -49,6 +49,14 @@ class OutOfMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryExceeded:
+    """The process was ended for more memory than its cap, as far as was seen. Sizes in bytes."""
+
+    cap: int
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
 class TimedOut:
     """The process ran longer than its limit, in seconds."""
 
@@ -62,7 +70,7 @@ class SetupFailed:
     error: SandboxError
 
 
-Outcome: TypeAlias = Exited | Signaled | OutOfMemory | TimedOut | SetupFailed
+Outcome: TypeAlias = Exited | Signaled | OutOfMemory | MemoryExceeded | TimedOut | SetupFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,17 +99,21 @@ def classify(
     evidence: Evidence,
     *,
     memory_cap: int | None,
+    exceeded: MemoryExceeded | None = None,
     timed_out: float | None = None,
     setup_error: SandboxError | None = None,
 ) -> Outcome:
     """Return how the process of wait *status* ended.
 
-    *timed_out* is the limit in seconds if the parent ended the process for it.
+    *exceeded* tells of the memory and *timed_out* of the limit in seconds for which the parent has
+    ended the process, if it has.
     """
     if setup_error is not None:
         return SetupFailed(setup_error)
     if evidence.oom_kills:
         return OutOfMemory(memory_cap, evidence.memory_peak, outer=evidence.limit_hits == 0)
+    if exceeded is not None:
+        return exceeded
     if timed_out is not None:
         return TimedOut(timed_out)
     if os.WIFSIGNALED(status):

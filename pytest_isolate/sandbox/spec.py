@@ -81,10 +81,16 @@ class Spec:
     user: User = User.KEEP
     root: Root = field(default_factory=HostRoot)
     limits: Limits = field(default_factory=Limits)
+    watched: int | None = None  #: bytes; a memory cap kept by looking, where no cgroup can keep it
     writable: tuple[str, ...] = ()  #: written through to the host
     imports: tuple[str, ...] = ()  #: what the interpreter needs to go on importing
     project: tuple[str, ...] = ()  #: the code under test: copy on write where the root is
     scratch: tuple[str, ...] = ()  #: temporary directories: there, and empty if below a fresh one
+
+    @property
+    def memory_cap(self) -> int | None:
+        """The memory cap in bytes, whatever keeps it; `None` is no cap."""
+        return self.watched if self.limits.memory is None else self.limits.memory
 
     def to_json(self) -> dict[str, object]:
         """Return this specification as JSON values."""

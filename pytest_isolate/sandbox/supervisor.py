@@ -10,6 +10,7 @@ from typing import Final
 
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.outcome import MemoryExceeded
 from pytest_isolate.sandbox.outcome import Outcome
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
@@ -18,6 +19,7 @@ from pytest_isolate.sandbox.outcome import classify
 from pytest_isolate.sandbox.process import Exit
 from pytest_isolate.sandbox.process import Process
 from pytest_isolate.sandbox.process import spawn
+from pytest_isolate.sandbox.watch import Watcher
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Frame
 from pytest_isolate.wire.frames import Refused
@@ -62,8 +64,9 @@ def run(
 
     *on_start* is told the pid, *on_frame* every frame: at once if it is *live*, else soon. *chore*
     is done now and then, and returns in how many seconds again at the latest. After
-    *timeout* seconds, or if a callback raises, everything in the sandbox is killed; before that the
-    process gets the signal *last_words* at a timeout, if that is not 0, and a moment to act on it.
+    *timeout* seconds, for more memory than the cap that is watched, or if a callback raises,
+    everything in the sandbox is killed; in the first two cases the process gets the signal
+    *last_words* before that, if that is not 0, and a moment to act on it.
     """
     started = Genuine.monotonic()
     watch = _Watch(on_frame)
@@ -75,6 +78,7 @@ def run(
     else:
         try:
             on_start(process.pid)
+            watch.memory = Watcher(lease.spec.watched, process.pid, lease.init)
             timed_out = _follow(
                 process, lease, watch, timeout, chore, live=live, last_words=last_words
             )
@@ -97,7 +101,17 @@ class _Watch:
         self.refused: SandboxError | None = None
         self.said_bye = False
         self.garbage = ""
-        self.is_over = False  #: the time limit has passed: what is said after it does not count
+        self.is_over = False  #: it is to be killed: what is said after that does not count
+        self.memory: Watcher | None = None
+        self.exceeded: MemoryExceeded | None = None  #: why it is to be killed, if not for the time
+
+    def look(self) -> float:
+        """Look at the memory if it is time, and return in how many seconds it will be again."""
+        if self.memory is None or self.is_over:
+            return math.inf
+        again = self.memory.look()
+        self.exceeded = self.memory.exceeded()
+        return again
 
     def hear(self, frame: Frame) -> None:
         if self.is_over:
@@ -121,7 +135,7 @@ def _follow(
     live: bool,
     last_words: int,
 ) -> bool:
-    """Read frames until the process has ended; return whether *timeout* ended it."""
+    """Read frames until the process has ended; return whether it was ended for a limit."""
     reader = process.reader
     deadline = _Deadline(timeout)
     poll = select.poll()
@@ -131,7 +145,7 @@ def _follow(
         poll.poll(deadline.milliseconds(at_most=_LULL_SECONDS))
     poll.register(reader.fd, select.POLLIN)
     while True:
-        ready = dict(poll.poll(deadline.milliseconds(at_most=chore())))
+        ready = dict(poll.poll(deadline.milliseconds(at_most=min(chore(), watch.look()))))
         ended = process.pidfd in ready
         _drain(reader, watch, until_empty=ended)
         if ended:
@@ -139,7 +153,7 @@ def _follow(
         if reader.eof and reader.fd in ready:
             poll.unregister(reader.fd)
         # At every turn, and not only when all is quiet: a flood of frames must not outrun it.
-        if deadline.is_over():
+        if deadline.is_over() or (watch.exceeded and not watch.is_over):
             if deadline.expired:
                 raise SandboxError("kill sandbox", "its processes did not die")
             # The signal may wake a process that waits for one, and it would go on.
@@ -182,6 +196,7 @@ def _judge(
         last.status,
         evidence,
         memory_cap=lease.spec.limits.memory,
+        exceeded=watch.exceeded,
         timed_out=timeout if last.timed_out else None,
         setup_error=watch.refused,
     )
@@ -190,10 +205,12 @@ def _judge(
     if cut_short and (broken := lease.pool.broken()) is not None:
         outcome = SetupFailed(SandboxError("keep sandbox", str(broken)))
     cpu = last.cpu_seconds if evidence.cpu_seconds is None else evidence.cpu_seconds
+    watched = watch.memory.peak if watch.memory else None
+    peak = watched if evidence.memory_peak is None else evidence.memory_peak
     usage = Usage(
         wall_seconds=wall_seconds,
         cpu_seconds=cpu,
-        memory_peak=evidence.memory_peak,
+        memory_peak=peak,
         processes=evidence.pids_peak,
     )
     return End(outcome=outcome, usage=usage, said_bye=watch.said_bye, garbage=watch.garbage)

@@ -9,6 +9,7 @@ import pytest
 from pytest_isolate import deaths
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.outcome import MemoryExceeded
 from pytest_isolate.sandbox.outcome import Outcome
 from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.outcome import SetupFailed
@@ -45,6 +46,11 @@ TROUBLE = SandboxError("read what the test process sent", "it is no frame")
             OutOfMemory(None, 40 * MIB, outer=True),
             "oom",
             "OOM killed: a memory limit outside of its sandbox was reached (peak 40.0 MiB)",
+        ),
+        (
+            MemoryExceeded(100 * MIB, 123 * MIB + 4 * MIB // 10),
+            "memory",
+            "Killed: watched memory exceeded its cap of 100.0 MiB (seen 123.4 MiB)",
         ),
         (TimedOut(10.0), "timeout", "Timed out: exceeded its limit of 10 s"),
         (TimedOut(0.5), "timeout", "Timed out: exceeded its limit of 0.5 s"),

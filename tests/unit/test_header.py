@@ -62,7 +62,7 @@ def test_degraded_cap_is_named() -> None:
     policy = ALL.override(Origin(Source.INI), {"unavailable": "degrade", "memory": "5M"})
 
     assert header(policy, machine("memory")) == (
-        f"isolate: all tests; {PARTS}; memory cap none (no writable memory cgroup);"
+        f"isolate: all tests; {PARTS}; memory cap: watched, 5.0 MiB (no writable memory cgroup);"
         " unavailable degrade"
     )
 

@@ -252,8 +252,11 @@ def test_degrade_drops_what_was_asked_for_and_notes_it() -> None:
     policy = Policy().override(LINE, {"unavailable": "degrade", "memory": "5M", "cpus": 2})
 
     assert resolve(policy, machine("memory", "cpu")) == Resolved(
-        Spec(limits=Limits(pids=1024)),
-        ("memory cap none (no writable memory cgroup)", "cpus cap none (no writable cpu cgroup)"),
+        Spec(limits=Limits(pids=1024), watched=5 << 20),
+        (
+            "memory cap: watched, 5.0 MiB (no writable memory cgroup)",
+            "cpus cap none (no writable cpu cgroup)",
+        ),
     )
 
 

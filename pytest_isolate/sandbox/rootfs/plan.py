@@ -134,7 +134,7 @@ def tmpfs_size(spec: Spec, host: Host) -> int | None:
     A tmpfs is never smaller than the memory cap: its pages are charged to the same cgroup, so the
     cap decides first.
     """
-    cap = spec.limits.memory
+    cap = spec.memory_cap
     return cap if cap is not None and cap > host.memory_total // 2 else None
 
 

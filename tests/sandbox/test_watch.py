@@ -1,0 +1,154 @@
+"""A memory cap that is kept by looking: who is killed for what, and what is not held against it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
+
+from pytest_isolate.sandbox import supervisor
+from pytest_isolate.sandbox.entry import Entry
+from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.outcome import MemoryExceeded
+from pytest_isolate.sandbox.outcome import TimedOut
+from pytest_isolate.sandbox.spec import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_isolate.sandbox.pool import Pool
+    from pytest_isolate.sandbox.supervisor import End
+    from pytest_isolate.wire.channel import Writer
+
+    Run = Callable[..., End]
+
+MIB = 1 << 20
+CAP = 48 * MIB
+PATIENCE = 30.0
+
+
+@pytest.fixture(params=["whole", "partial"])
+def run(pool: Pool, request: pytest.FixtureRequest) -> Run:
+    """Return a function that runs *main* in a sandbox whose memory is watched."""
+    partial = request.param == "partial"
+    if not partial and not pool.capabilities["pivot_root"].available:
+        pytest.skip("no sandbox here")
+
+    def run(main: Callable[[Writer], None], **how: Any) -> End:
+        lease = pool.lease(Spec(watched=CAP, partial=partial))
+        try:
+            return supervisor.run(lease, Entry(cwd="/"), main, timeout=PATIENCE, **how)
+        finally:
+            lease.retire()
+
+    return run
+
+
+def take(size: int) -> bytearray:
+    """Return memory of *size* bytes, touched."""
+    taken = bytearray(size)
+    for place in range(0, size, mmap.PAGESIZE):
+        taken[place] = 1
+    return taken
+
+
+def linger(_: Writer) -> None:
+    time.sleep(0.5)
+
+
+def test_more_than_the_cap_is_seen_and_killed(run: Run) -> None:
+    def hoard(_: Writer) -> None:
+        taken = take(3 * CAP // 2)
+        time.sleep(PATIENCE)
+        del taken
+
+    end = run(hoard)
+
+    assert isinstance(end.outcome, MemoryExceeded)
+    assert end.outcome.cap == CAP
+    assert CAP < end.outcome.seen < 2 * CAP
+    assert end.usage.memory_peak == end.outcome.seen
+    assert end.usage.wall_seconds < PATIENCE / 2
+
+
+def test_processes_count_together(run: Run) -> None:
+    def spread(_: Writer) -> None:
+        for _child in range(3):
+            if os.fork() == 0:
+                taken = take(CAP // 2)
+                time.sleep(PATIENCE)
+                del taken
+                os._exit(0)
+        time.sleep(PATIENCE)
+
+    assert isinstance(run(spread).outcome, MemoryExceeded)
+
+
+def test_orphans_count(run: Run) -> None:
+    def abandon(_: Writer) -> None:
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            taken = take(3 * CAP // 2)
+            time.sleep(PATIENCE)
+            del taken
+            os._exit(0)
+        os.wait()
+        time.sleep(PATIENCE)
+
+    assert isinstance(run(abandon).outcome, MemoryExceeded)
+
+
+def test_shared_memory_counts_once(run: Run) -> None:
+    def share(_: Writer) -> None:
+        shared = mmap.mmap(-1, CAP // 2)
+        shared.write(b"x" * (CAP // 2))
+        for _child in range(3):
+            if os.fork() == 0:
+                shared[:: mmap.PAGESIZE]
+                time.sleep(0.5)
+                os._exit(0)
+        time.sleep(0.5)
+
+    end = run(share)
+
+    assert end.outcome == Exited(0)
+    assert end.usage.memory_peak is not None
+    assert end.usage.memory_peak > CAP // 2
+
+
+def test_what_the_fork_has_inherited_does_not_count(run: Run) -> None:
+    inherited = take(4 * CAP)
+
+    end = run(linger)
+
+    assert end.outcome == Exited(0)
+    assert end.usage.memory_peak is not None
+    assert end.usage.memory_peak < CAP // 2
+    del inherited
+
+
+def test_what_the_fork_has_inherited_counts_once_it_is_written_to(run: Run) -> None:
+    inherited = take(2 * CAP)
+
+    def overwrite(_: Writer) -> None:
+        for place in range(0, len(inherited), mmap.PAGESIZE):
+            inherited[place] = 2
+        time.sleep(PATIENCE)
+
+    assert isinstance(run(overwrite).outcome, MemoryExceeded)
+
+
+def test_a_time_limit_stays_a_time_limit(pool: Pool) -> None:
+    lease = pool.lease(Spec(watched=CAP, partial=True))
+    try:
+        end = supervisor.run(lease, Entry(cwd="/"), lambda _: time.sleep(PATIENCE), timeout=0.5)
+    finally:
+        lease.retire()
+
+    assert end.outcome == TimedOut(0.5)
