@@ -17,6 +17,7 @@ from functools import partial
 import io
 import os
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Final
@@ -31,6 +32,7 @@ from _pytest.logging import caplog_records_key
 from _pytest.runner import runtestprotocol as runtestprotocol  # noqa: PLC0414  # for others
 from _pytest.skipping import evaluate_xfail_marks
 from _pytest.skipping import xfailed_key
+from _pytest.tmpdir import get_user
 from _pytest.warnings import catch_warnings_for_item
 import pytest
 
@@ -237,6 +239,15 @@ def note_directory_numbers(config: pytest.Config) -> dict[str, int]:
     if hasattr(factory, "_next_number"):
         factory._next_number = ChainMap(new, factory._next_number)
     return new
+
+
+def temporary_places(config: pytest.Config) -> list[str]:
+    """Return the directories in which `tmp_path` is, or would be if it were asked for."""
+    factory = getattr(config, "_tmp_path_factory", None)
+    made = getattr(factory, "_basetemp", None) or getattr(factory, "_given_basetemp", None)
+    top = os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir()
+    places = [f"{top}/pytest-of-{get_user() or 'unknown'}", made]
+    return [os.path.realpath(place) for place in places if place]
 
 
 def cursor(config: pytest.Config) -> dict[str, Any]:

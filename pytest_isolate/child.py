@@ -7,10 +7,13 @@ taken out: they act in the parent, where the tap's frames are replayed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 import faulthandler
 import random
 import signal
+import threading
+import time
 import traceback
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -49,6 +52,10 @@ STACKS_SIGNAL: Final = signal.SIGRTMAX
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 #: The name of the event that tells of an exception in no test's code.
 BROKEN: Final = "broken"
+#: The name of the event that tells of the threads that a test has left running.
+THREADS: Final = "threads"
+#: How long threads may take to end: some have been told to, and are about to.
+_PATIENCE_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +68,7 @@ class Order:
     random_state: tuple[Any, ...]  #: CPython seeds a forked process anew
     on_interrupt: Handler  #: of SIGINT, if the parent ignores it for the time being
     threads: tuple[str, ...] = ()  #: names of the parent's threads, if they are to be warned of
+    leaks: bool = False  #: whether to tell what threads the test leaves running
 
 
 @final
@@ -215,10 +223,23 @@ def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Write
             _protocol(item, voice)
         voice.tell_changes()
         leave()
+        if order.leaks:
+            voice.send(Event(THREADS, {"names": _staying_threads()}))
     except Exception as error:  # noqa: BLE001  # the test process's outermost frame
         voice.send(_broken(error))
     finally:
         _compat.flush_streams(config)
+
+
+def _staying_threads() -> list[str]:
+    """Return the names of the threads that run on; a fresh fork has had none."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    main = threading.main_thread()
+    mine = [one for one in threading.enumerate() if one is not main]
+    for thread in mine:
+        with suppress(RuntimeError):  # one that is not of Python's making cannot be waited for
+            thread.join(max(0.0, end - time.monotonic()))
+    return [f"{one.name}{' (daemon)' * one.daemon}" for one in mine if one.is_alive()]
 
 
 def _protocol(item: pytest.Item, voice: Voice) -> None:

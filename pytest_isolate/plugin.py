@@ -77,7 +77,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Show the hungriest tests, if that was asked for."""
+    """Show what was asked for: the hungriest tests, and what tests have left behind."""
     runner.summarize(terminalreporter, config)
 
 

@@ -30,6 +30,7 @@ from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.spec import User
 from pytest_isolate.settings import BY_NAME
 from pytest_isolate.settings import SETTINGS
+from pytest_isolate.settings import Leaks
 from pytest_isolate.settings import Recourse
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Policy:
     writable: tuple[str, ...] = ()
     user: User = User.KEEP
     unavailable: Recourse = Recourse.FAIL
+    report_leaks: Leaks = Leaks.OFF
     top: int | None = None  #: how many of the hungriest tests are shown, 0 for all
     origins: tuple[tuple[str, Origin], ...] = ()  #: of what was asked for, by name
 
@@ -275,6 +277,12 @@ WISHES: Final = (
         note="hostname kept (no hostname)",
     ),
     Wish(setting="rootfs", capability="mnt", fallback=HostRoot(), note="rootfs host (no mnt)"),
+    Wish(
+        setting="report_leaks",
+        capability="mnt",
+        fallback=Leaks.OFF,
+        note="report_leaks off (no mnt)",
+    ),
     Wish(setting="user", capability="userns", fallback=User.KEEP, note="user keep (no userns)"),
     _cap("memory", "memory"),
     _cap("pids", "pids"),
@@ -340,6 +348,7 @@ def _spec(policy: Policy) -> Spec:
         root=policy.rootfs,
         limits=Limits(memory=policy.memory, pids=policy.pids, cpus=policy.cpus),
         writable=policy.writable,
+        surveyed=policy.report_leaks is not Leaks.OFF,
     )
 
 

@@ -67,6 +67,8 @@ class Replay:
     log: bool  #: whether reports of phases are shown, or left to the caller
     shown: Callable[[], None] = lambda: None  #: tells the test process that its report was
     reports: list[pytest.TestReport] = field(default_factory=list)  #: of phases, in order
+    threads: list[str] = field(default_factory=list)  #: that run on at the test's end
+    left: list[str] = field(default_factory=list)  #: what is told of it at the session's end
     _trouble: SandboxError | None = None  #: what was wrong with what the test process said
     _sections: list[tuple[str, str]] = field(default_factory=list)  #: for a death's report
     _death: Death | None = None
@@ -104,6 +106,8 @@ class Replay:
             case Event(name, data) if name == child.BROKEN:
                 self._trouble = SandboxError("run pytest's hooks", str(data.get("error")))
                 self._sections.append(("Internal error", str(data.get("traceback"))))
+            case Event(child.THREADS, {"names": list(names)}):
+                self.threads = [str(name) for name in names]
             case Event(name, data):
                 ledger.enter(self.item, name, data)
                 self.guests.hear(self.item, name, data)
@@ -255,8 +259,31 @@ class Replay:
             if session.shouldfail or session.shouldstop:
                 nextitem = None
             self._tear_down(nextitem, self._held)
+            if self.left:
+                # As it is an attribute, pytest-xdist carries it to the process that tells it.
+                self._held.isolate_left = self.left  # type: ignore[attr-defined]
             self._held.user_properties += deaths.properties(usage, self._death, cap)
             self._add(self._held)
+
+    def blame(self, text: str) -> None:
+        """Let the test fail in its teardown because of *text*.
+
+        Where it has failed there already, or had no chance to clean up, it is told only.
+        """
+        held = self._held
+        if held is None:
+            return  # the session ends at once
+        if held.failed or self._death is not None:
+            held.sections.append(("Left behind after teardown", text))
+            return
+        self._rehearse()
+        failed = self._make("teardown", pytest.fail.Exception(text, pytrace=False))
+        if failed.failed:
+            # As text, so that the line opens the message in summaries and in junitxml.
+            failed.longrepr = text
+        failed.sections[:] = held.sections
+        failed.duration = held.duration
+        self._held = failed
 
     def _tear_down(self, nextitem: pytest.Item | None, held: pytest.TestReport) -> None:
         torn = _compat.tear_down(self.item, nextitem)

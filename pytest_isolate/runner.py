@@ -22,6 +22,7 @@ from typing import final
 import pytest
 
 from pytest_isolate import _compat
+from pytest_isolate import aftermath
 from pytest_isolate import child
 from pytest_isolate import live
 from pytest_isolate import top
@@ -43,6 +44,7 @@ from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Usage
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandboxes import Sandboxes
+from pytest_isolate.settings import Leaks
 from pytest_isolate.settings import Recourse
 
 if sys.platform == "linux":
@@ -174,6 +176,7 @@ def isolated_runtestprotocol(
 
 def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show at the session's end what was asked for, from the reports of all processes."""
+    aftermath.summarize(reporter)
     number = run_policy(config).top
     if number is not None:
         reports = (report for reports in reporter.stats.values() for report in reports)
@@ -259,6 +262,7 @@ def _run(
             random_state=random.getstate(),
             on_interrupt=live.leave_interrupts(stack) if live.interactive(config) else None,
             threads=runner.new_threads(),
+            leaks=policy.report_leaks is not Leaks.OFF,
         )
         entry = Entry(
             cwd=_working_directory(config),
@@ -288,6 +292,7 @@ def _run(
             stacks=os.pread(stacks, _STACKS_LIMIT, 0).decode(errors="replace"),
             cap=cap,
         )
+        aftermath.inspect(lease, policy, replay)
     return end
 
 

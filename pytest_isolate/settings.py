@@ -34,6 +34,14 @@ class Recourse(enum.StrEnum):
     DEGRADE = "degrade"  #: it runs with what there is
 
 
+class Leaks(enum.StrEnum):
+    """What becomes of what a test leaves behind: processes, threads, files."""
+
+    OFF = "off"
+    SUMMARY = "summary"  #: it is told at the end of the run
+    FAIL = "fail"  #: it fails the test
+
+
 class Shape(enum.Enum):
     """How a setting is written in a flag and in an ini file."""
 
@@ -220,6 +228,16 @@ SETTINGS: Final = (
         flag="--isolate-unavailable",
         ini="isolate_unavailable",
         marker=False,
+    ),
+    Setting(
+        name="report_leaks",
+        shape=Shape.WORD,
+        form=_words(Leaks),
+        help="what a test leaves running and writes outside of tmp_path: not looked at, told at the"
+        " end, or a failure of the test (default off)",
+        parse=_anywhere(partial(values.word, Leaks)),
+        flag="--isolate-report-leaks",
+        ini="isolate_report_leaks",
     ),
     Setting(
         name="top",

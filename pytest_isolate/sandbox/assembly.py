@@ -88,6 +88,7 @@ class Assembled:
     init: int  #: pid
     pidfd: int
     notes: tuple[str, ...]
+    layers: dict[str, int]  #: descriptors, see `staging.open_layers`
 
 
 def assemble(order: Order, home: Home, report: int, life: int) -> Assembled:
@@ -96,11 +97,13 @@ def assemble(order: Order, home: Home, report: int, life: int) -> Assembled:
     Raises `SandboxError`.
     """
     pid = pidfd = -1
+    layers: dict[str, int] = {}
     try:
         with home:
             with step("make mount namespace"):
                 _libc.unshare(_libc.CLONE_NEWNS)
             notes = staging.lay_out(order, userns=False)
+            layers = staging.open_layers(order)
             with step("make namespaces"):
                 pid = _libc.clone(namespaces.flags(order.spec) & ~_libc.CLONE_NEWNS)
             if pid == 0:
@@ -112,12 +115,13 @@ def assemble(order: Order, home: Home, report: int, life: int) -> Assembled:
         if pid > 0:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        if pidfd >= 0:
-            os.close(pidfd)
+        for fd in (pidfd, *layers.values()):
+            if fd >= 0:
+                os.close(fd)
         if isinstance(error, SandboxError):
             raise
         raise SandboxError.from_os_error(error) from None
-    return Assembled(pid, pidfd, notes)
+    return Assembled(pid, pidfd, notes, layers)
 
 
 def _furnish(order: Order, home: Home, pid: int, pidfd: int) -> tuple[str, ...]:

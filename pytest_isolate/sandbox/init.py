@@ -30,18 +30,21 @@ from pytest_isolate.sandbox.errors import step
 from pytest_isolate.sandbox.spec import Network
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_isolate.sandbox.namespaces import IdMaps
     from pytest_isolate.sandbox.order import Order
 
 _REPORT_FD: Final = 3
 _LIFE_FD: Final = 4
+_NO_LAYERS: Final[Mapping[str, int]] = {}
 
 
 class Stage(enum.StrEnum):
     """How far a sandbox has come, as its builder and init report it."""
 
     BORN = "born"  #: init lives; `pid` in the keeper's PID namespace
-    READY = "ready"  #: the root is entered; `notes` on what is less than planned
+    READY = "ready"  #: the root is entered; `notes` on what is less, `layers` of a builder's init
     FAILED = "failed"  #: `error` is a `SandboxError` as JSON
 
 
@@ -92,6 +95,7 @@ def _build(order: Order) -> None:
     user_and_mount = _libc.CLONE_NEWUSER | _libc.CLONE_NEWNS
     _unshare("make user and mount namespace", user_and_mount, order.maps)
     notes = staging.lay_out(order, userns=True)
+    layers = staging.open_layers(order)
     _unshare("make namespaces", namespaces.flags(order.spec), order.maps.again())
     pid = os.fork()
     if pid:
@@ -102,7 +106,7 @@ def _build(order: Order) -> None:
         _libc.sethostname(order.spec.hostname)
     if order.spec.network is Network.LOOPBACK:
         network.loopback_up()
-    _serve(notes)
+    _serve(notes, layers)
 
 
 def _unshare(what: str, flags: int, maps: IdMaps) -> None:
@@ -143,11 +147,12 @@ def _write_maps(begin: int, maps: IdMaps) -> NoReturn:
     os._exit(0)
 
 
-def _serve(notes: tuple[str, ...]) -> NoReturn:
+def _serve(notes: tuple[str, ...], layers: Mapping[str, int] = _NO_LAYERS) -> NoReturn:
+    """Wait for the end; the keeper takes *layers* over by /proc meanwhile."""
     # Children of an ignored SIGCHLD are reaped by the kernel, see waitpid(2): no orphan of the
     # test stays a zombie, and PID 1 has nothing to do.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    _say(Stage.READY, notes=list(notes))
+    _say(Stage.READY, notes=list(notes), layers=dict(layers))
     os.close(_REPORT_FD)
     while os.read(_LIFE_FD, 1):
         pass

@@ -68,6 +68,7 @@ class Cell:
     error: SandboxError | None = None
     scratch: str = ""  #: a directory, of a sandbox without a root of its own
     notes: list[str] = field(default_factory=list)
+    layers: dict[str, int] = field(default_factory=dict)  #: see `staging.open_layers`
     said_ready: bool = False
     dying: bool = False
 
@@ -75,6 +76,12 @@ class Cell:
     def ready(self) -> bool:
         """Whether it can be entered: init's own word may come before the one of its birth."""
         return self.said_ready and self.pidfd >= 0
+
+    def close_layers(self) -> None:
+        """Close the descriptors of its layers, when they are with who looks at them."""
+        for fd in self.layers.values():
+            os.close(fd)
+        self.layers.clear()
 
 
 @final
@@ -195,6 +202,7 @@ class Keeper:
             return
         built = assemble(order, self._home, report, life)
         cell.notes = list(built.notes)
+        cell.layers = built.layers
         self._welcome(cell, built.init, built.pidfd)
         os.write(cell.life, _GO_ON)
 
@@ -227,8 +235,11 @@ class Keeper:
         match word:
             case {"stage": init.Stage.BORN, "pid": int(pid)}:
                 self._welcome(cell, pid, os.pidfd_open(pid))
-            case {"stage": init.Stage.READY, "notes": list(notes)}:
+            case {"stage": init.Stage.READY, "notes": list(notes), "layers": dict(layers)}:
                 cell.notes += notes
+                for name, fd in layers.items():
+                    path = f"/proc/{cell.init}/fd/{fd}"
+                    cell.layers[name] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 cell.said_ready = True
             case {"stage": init.Stage.FAILED, "error": dict(error)}:
                 cell.error = SandboxError.from_json(error)
@@ -244,13 +255,20 @@ class Keeper:
             return
         joins = cell.group.join_fds if cell.group else ()
         counters = cell.group.counter_fds if cell.group else {}
-        names = ["init", *["join"] * len(joins), *counters]
+        names = ["init", *["join"] * len(joins), *counters, *cell.layers]
         self._socket.send(
-            Ready(cell.number, names, cell.notes, cell.scratch),
-            (cell.pidfd, *joins, *counters.values()),
+            Ready(cell.number, names, cell.notes, cell.scratch, self._describe_layers(cell)),
+            (cell.pidfd, *joins, *counters.values(), *cell.layers.values()),
         )
+        cell.close_layers()
         if cell.group:
             cell.group.close_fds()
+
+    def _describe_layers(self, cell: Cell) -> dict[str, object]:
+        if not cell.layers:
+            return {}
+        order = self._planner.order(cell.spec)
+        return {"overlaid": order.overlaid, "planned": order.planned}
 
     def _refuse(self, cell: Cell) -> None:
         if cell.error is None:
@@ -278,6 +296,7 @@ class Keeper:
             self._forget(cell)
 
     def _forget(self, cell: Cell) -> None:
+        cell.close_layers()
         if cell.group:
             cell.group.close_fds()
             cell.group.kill()

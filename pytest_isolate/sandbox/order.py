@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_isolate.sandbox.mounts.values import Overlay
+from pytest_isolate.sandbox.mounts.values import Tmpfs
+
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.namespaces import IdMaps
     from pytest_isolate.sandbox.rootfs import Plan
@@ -20,6 +23,31 @@ class Order:
     maps: IdMaps
     staging: str  #: an existing directory that the sandbox's tmpfs may cover
     staging_size: int | None  #: bytes; `None` is the kernel's default, half of the memory
+
+    @property
+    def fresh(self) -> tuple[str, ...]:
+        """The paths inside that are empty at first, but for what the plan itself makes there."""
+        tops = [mount.target for mount in self.plan.outer if isinstance(mount, Tmpfs)]
+        has_tree = any(isinstance(m, Overlay) and m.target == "/" for m in self.plan.outer)
+        return tuple(tops if has_tree else ["/", *tops])
+
+    @property
+    def overlaid(self) -> tuple[tuple[str, str], ...]:
+        """Path inside and lower directory of each overlay, in the order of the upper layers."""
+        return tuple(
+            (mount.target, mount.lower) for mount in self.plan.outer if isinstance(mount, Overlay)
+        )
+
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """The paths inside that the plan makes or mounts on, and all above them."""
+        found = {"/"}
+        for mount in (*self.plan.outer, *self.plan.inner):
+            path = mount.target
+            while path not in found:
+                found.add(path)
+                path = path[: path.rfind("/")] or "/"
+        return tuple(sorted(found))
 
     @property
     def newroot(self) -> str:

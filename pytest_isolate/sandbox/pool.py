@@ -22,10 +22,12 @@ from pytest_isolate.sandbox import mends
 from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox import scratch
 from pytest_isolate.sandbox.capabilities import Capabilities
+from pytest_isolate.sandbox.cgroups.evidence import is_counter
 from pytest_isolate.sandbox.cgroups.evidence import read_evidence
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
+from pytest_isolate.sandbox.survey import layers_of
 from pytest_isolate.wire.channel import Socket
 from pytest_isolate.wire.errors import PeerGone
 from pytest_isolate.wire.frames import Hello
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from pytest_isolate.sandbox.outcome import Evidence
     from pytest_isolate.sandbox.spec import Spec
+    from pytest_isolate.sandbox.survey import Layers
 
 _PATIENCE_SECONDS: Final = 60.0  #: a sandbox takes milliseconds; a keeper this slow is stuck
 _LAST_WORDS_SECONDS: Final = 2.0  #: a keeper that has closed its socket may still be writing
@@ -60,6 +63,7 @@ class Lease:
     init: int  #: pidfd of its PID 1
     joins: tuple[int, ...]  #: `cgroup.procs` of its cgroups, open for writing
     counters: Mapping[str, int]  #: counter files of its cgroups, open for reading
+    layers: Layers | None  #: where what is written goes, of a surveyed sandbox
     scratch: str  #: the directory for its files if it has no root of its own, or ""
     notes: tuple[str, ...]  #: what of the root file system could not be had in full
 
@@ -74,7 +78,8 @@ class Lease:
 
     def retire(self) -> None:
         """Give the sandbox back; whatever is left inside dies, and no descriptor stays open."""
-        for fd in (self.init, *self.joins, *self.counters.values()):
+        layers = () if self.layers is None else self.layers.fds.values()
+        for fd in (self.init, *self.joins, *self.counters.values(), *layers):
             os.close(fd)
         if not self.pool.retire(self.number) and self.scratch:
             with suppress(OSError):
@@ -182,7 +187,8 @@ class Pool:
             pool=self,
             init=next(fd for name, fd in named if name == "init"),
             joins=tuple(fd for name, fd in named if name == "join"),
-            counters={name: fd for name, fd in named if name not in {"init", "join"}},
+            counters={name: fd for name, fd in named if is_counter(name)},
+            layers=layers_of(dict(named), frame.layers),
             scratch=frame.scratch,
             notes=tuple(frame.notes),
         )

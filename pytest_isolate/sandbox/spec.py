@@ -85,6 +85,7 @@ class Spec:
     writable: tuple[str, ...] = ()  #: written through to the host
     imports: tuple[str, ...] = ()  #: what the interpreter needs to go on importing
     project: tuple[str, ...] = ()  #: the code under test: copy on write where the root is
+    surveyed: bool = False  #: what was written in it is looked at afterwards, see `survey`
     scratch: tuple[str, ...] = ()  #: temporary directories: there, and empty if below a fresh one
 
     @property

@@ -27,6 +27,27 @@ def lay_out(order: Order, *, userns: bool) -> tuple[str, ...]:
     return mounts.execute(order.plan.outer, order.newroot, order.layers, userns=userns)
 
 
+def open_layers(order: Order) -> dict[str, int]:
+    """Return descriptors of the directories that take what is written, if it will be surveyed.
+
+    They are called `layers` (the upper layers of overlays) and `fresh PATH`; no path leads to the
+    first from inside. To be called between `lay_out` and `enter_root`.
+    """
+    if not order.spec.surveyed:
+        return {}
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    opened = {"layers": os.open(order.layers, flags)}
+    # Below a root directory that anybody wrote, a path may be a link that leads out.
+    top = os.open(order.newroot, flags)
+    resolve = _libc.RESOLVE_IN_ROOT | _libc.RESOLVE_NO_MAGICLINKS
+    try:
+        for path in order.fresh:
+            opened[f"fresh {path}"] = _libc.openat2(top, path, flags, resolve=resolve)
+    finally:
+        os.close(top)
+    return opened
+
+
 def enter_root(order: Order, *, userns: bool, pids_of: int | None = None) -> tuple[str, ...]:
     """Mount the rest, and make the new root this mount namespace's; the old one is gone.
 

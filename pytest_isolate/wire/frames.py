@@ -8,6 +8,7 @@ pipe; the parent and the keeper speak both ways over a socket, descriptors attac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 from typing import Final
 from typing import TypeAlias
@@ -113,12 +114,16 @@ class Ready:
 
     *names* says what each attached descriptor is, *notes* what of the plan could not be had in
     full ("read-only: /data"), *scratch* the directory of a sandbox without a root of its own.
+    *layers* says where the descriptors `layers` and `fresh PATH` belong, if there are any:
+    `overlaid`, the paths inside and the lower directories of the overlays in the order of their
+    upper layers, and `planned`, the paths that the sandbox was made with.
     """
 
     sandbox: int
     names: list[str]
     notes: list[str]
     scratch: str = ""
+    layers: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import User
 from pytest_isolate.settings import SETTINGS
+from pytest_isolate.settings import Leaks
 from pytest_isolate.settings import Recourse
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def test_every_flag_is_read(suite: pytest.Pytester, collect: Collect) -> None:
         "--isolate-writable=.",
         "--isolate-user=root",
         "--isolate-unavailable=skip",
+        "--isolate-report-leaks=fail",
         "--isolate-top=3",
     )["test_plain"]
 
@@ -164,6 +166,7 @@ def test_every_flag_is_read(suite: pytest.Pytester, collect: Collect) -> None:
         "writable": (str(suite.path), str(root)),
         "user": User.ROOT,
         "unavailable": Recourse.SKIP,
+        "report_leaks": Leaks.FAIL,
         "top": 3,
     }
     assert {policy.origin(name).source for name in told} == {Source.COMMAND_LINE}
@@ -181,6 +184,7 @@ EVERY_INI: Final = {
     "pass_env": ("CI", "PIP_*"),
     "user": User.ROOT,
     "unavailable": Recourse.SKIP,
+    "report_leaks": Leaks.FAIL,
     "top": 3,
 }
 INI: Final = """
@@ -203,6 +207,7 @@ INI: Final = """
         root
     isolate_user = root
     isolate_unavailable = skip
+    isolate_report_leaks = fail
     isolate_top = 3
 """
 TOML: Final = """
@@ -220,6 +225,7 @@ TOML: Final = """
     isolate_writable = ["root"]
     isolate_user = "root"
     isolate_unavailable = "skip"
+    isolate_report_leaks = "fail"
     isolate_top = 3
 """
 native_toml = pytest.mark.skipif(not NATIVE_TOML, reason="pytest 8 has no native TOML")

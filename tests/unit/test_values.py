@@ -13,6 +13,7 @@ from pytest_isolate.sandbox.spec import MinimalRoot
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import User
 from pytest_isolate.settings import BY_NAME
+from pytest_isolate.settings import Leaks
 
 NAN = float("nan")
 INFINITE = float("inf")
@@ -40,6 +41,7 @@ def _taken(name: str, written: object, meant: object) -> object:
         _taken("pids", None, None),
         _taken("cpus", 1.5, 1.5),
         _taken("top", "0", 0),
+        _taken("report_leaks", "summary", Leaks.SUMMARY),
         _taken("top", 3, 3),
         _taken("top", "none", None),
         _taken("cpus", "2", 2.0),

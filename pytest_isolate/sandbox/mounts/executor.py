@@ -205,9 +205,10 @@ class _Executor:
             make_read_only(place, attributes, recursive=mount.recursive)
 
     def _overlay(self, mount: Overlay) -> None:
-        place = self._root.make(mount.target, directory=True)
+        # Counted whatever becomes of it, so that an upper layer's number is its place in the plan.
         upper, work = self._layer("upper"), self._layer("work")
         self._count += 1
+        place = self._root.make(mount.target, directory=True)
         self._top_directory(mount, upper)
         os.mkdir(work, 0o700)
         layers = (("lowerdir", mount.lower), ("upperdir", upper), ("workdir", work))
