@@ -270,8 +270,16 @@ def test_what_is_no_frame_is_refused_in_one_short_line(body: bytes, words: str) 
         ("Retire", {"sandbox": None}, "Retire.sandbox"),
         ("Hello", {"capabilities": {}}, "Hello.capabilities"),
         ("Hello", {"capabilities": ["x"]}, "Hello.capabilities"),
-        ("Ready", {"sandbox": 1, "names": "ab", "notes": [], "scratch": ""}, "Ready.names"),
-        ("Ready", {"sandbox": 1, "names": ["a", 1], "notes": [], "scratch": ""}, "Ready.names"),
+        (
+            "Ready",
+            {"sandbox": 1, "names": "ab", "notes": [], "scratch": "", "layers": {}},
+            "Ready.names",
+        ),
+        (
+            "Ready",
+            {"sandbox": 1, "names": ["a", 1], "notes": [], "scratch": "", "layers": {}},
+            "Ready.names",
+        ),
     ],
 )
 def test_a_field_of_the_wrong_type_is_refused_by_name(
