@@ -90,6 +90,11 @@ class Assembled:
     notes: tuple[str, ...]
     layers: dict[str, int]  #: descriptors, see `staging.open_layers`
 
+    @property
+    def covered(self) -> bool:
+        """Whether the old root is still there, under the new one."""
+        return staging.is_covered(self.notes)
+
 
 def assemble(order: Order, home: Home, report: int, life: int) -> Assembled:
     """Build the sandbox of *order*; its init is told to go on by one byte to the other *life*.

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 _REPORT_FD: Final = 3
 _LIFE_FD: Final = 4
+#: What the keeper says on *life*.
+GO_ON: Final = b"+"
+FIND_ROOT: Final = b"/"  #: and the root has to be found first, for it was not entered
 _NO_LAYERS: Final[Mapping[str, int]] = {}
 
 
@@ -52,11 +55,13 @@ def be_assembled(report: int, life: int) -> NoReturn:
     """Be init, in a fresh clone of the keeper, which builds the sandbox meanwhile."""
     try:
         _keep_only(report, life)
-        _wait_for_keeper()
+        word = _wait_for_keeper()
         with step("make mount namespace"):
             # A copy for a less privileged user namespace, so every mount in it is locked: the
             # test cannot take a read-only one off, see mount_namespaces(7).
             _libc.unshare(_libc.CLONE_NEWNS)
+            if word == FIND_ROOT:
+                _find_root()
         _serve(())
     except SandboxError as error:
         _fail(error)
@@ -159,9 +164,21 @@ def _serve(notes: tuple[str, ...], layers: Mapping[str, int] = _NO_LAYERS) -> No
     os._exit(0)
 
 
-def _wait_for_keeper() -> None:
-    if not os.read(_LIFE_FD, 1):
+def _wait_for_keeper() -> bytes:
+    word = os.read(_LIFE_FD, 1)
+    if not word:
         os._exit(0)
+    return word
+
+
+def _find_root() -> None:
+    """Go to the root of the mount namespace: a new root that covers the old one is not entered.
+
+    pivot_root(2) would have taken this process along.
+    """
+    fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    _libc.setns(fd, _libc.CLONE_NEWNS)
+    os.close(fd)
 
 
 def _keep_only(report: int, life: int) -> None:

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 _LAST_WORDS_SECONDS: Final = 10.0  #: how long the end waits for dying sandboxes
 _CHUNK: Final = 65536
-_GO_ON: Final = b"+"
 _SCRATCH: Final = "/tmp"  # noqa: S108  # as tempfile's default
 
 
@@ -204,7 +203,7 @@ class Keeper:
         cell.notes = list(built.notes)
         cell.layers = built.layers
         self._welcome(cell, built.init, built.pidfd)
-        os.write(cell.life, _GO_ON)
+        os.write(cell.life, init.FIND_ROOT if built.covered else init.GO_ON)
 
     def _stand_in(self, cell: Cell, report: int, life: int) -> None:
         """Make a sandbox without namespaces: a directory, and a process that stands for init."""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
+from typing import Final
 
 from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox import mends
 from pytest_isolate.sandbox import mounts
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.errors import step
+from pytest_isolate.sandbox.spec import User
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pytest_isolate.sandbox.order import Order
+    from pytest_isolate.sandbox.spec import Spec
+
+#: What a filter, or a kernel without the call, answers.
+_NOT_ALLOWED: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
+_COVERED: Final = "chroot (pivot_root refused"
 
 
 def lay_out(order: Order, *, userns: bool) -> tuple[str, ...]:
@@ -61,10 +74,43 @@ def enter_root(order: Order, *, userns: bool, pids_of: int | None = None) -> tup
         order.plan.inner, order.newroot, order.layers, userns=userns, pids_of=pids_of
     )
     os.chdir(order.newroot)
-    _libc.pivot_root(".", ".")
-    _libc.umount2(".", _libc.MNT_DETACH)
+    return (*notes, *_change_root(order.spec))
+
+
+def _change_root(spec: Spec) -> tuple[str, ...]:
+    """Make the current directory, a mount point, the root; return a note if it is less so."""
+    try:
+        _libc.pivot_root(".", ".")
+    except OSError as error:
+        note = _cover_root(spec, error)
+    else:
+        _libc.umount2(".", _libc.MNT_DETACH)
+        note = ()
     os.chdir("/")
-    return notes
+    return note
+
+
+def _cover_root(spec: Spec, refused: OSError) -> tuple[str, ...]:
+    """Move the new root over the old one, as where pivot_root(2) is *refused*.
+
+    Docker's seccomp filter does so even with CAP_SYS_ADMIN. `..` of the new root is the new root,
+    and only who may unmount it sees the old one again: `User.ROOT` may, and is refused.
+    """
+    if refused.errno not in _NOT_ALLOWED:
+        raise refused
+    if spec.user is User.ROOT:
+        mend = mends.for_namespaces(refused.errno, mends.Signs.read())
+        raise SandboxError.from_os_error(refused, "pivot_root, which user root needs", mend)
+    with step("change root by chroot"):
+        _libc.mount(".", "/", None, _libc.MS_MOVE)
+        os.chroot(".")
+    why = errno.errorcode[refused.errno]
+    return (f"the old root covered and not gone: chroot (pivot_root refused: {why})",)
+
+
+def is_covered(notes: Iterable[str]) -> bool:
+    """Return whether `enter_root` said that it has covered the old root."""
+    return any(_COVERED in note for note in notes)
 
 
 def _make_mount_point(order: Order) -> None:

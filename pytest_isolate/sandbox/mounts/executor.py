@@ -33,6 +33,7 @@ from pytest_isolate.sandbox.mounts.values import Sysfs
 from pytest_isolate.sandbox.mounts.values import Tmpfs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from collections.abc import Sequence
 
     from pytest_isolate.sandbox.mounts.values import Mount
@@ -45,6 +46,7 @@ _OVERLAY_AS_ROOT: Final = "redirect_dir=on,index=on,xino=on,metacopy=off"
 #: with them, and drops index without a word.
 _OVERLAY_IN_USERNS: Final = "userxattr,xino=on"
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
+_PROCESSES_ALONE: Final = "processes alone"
 _OTHER_CALLS: Final = frozenset({"openat2", "mount_setattr"})
 _NAMED: Final = 3  # of a list of paths that may be long
 
@@ -104,6 +106,7 @@ class _Executor:
         self._layers: Final = layers
         self._userns: Final = userns
         self._proc_data: Final = "" if pids_of is None else f"pidns=/proc/{pids_of}/ns/pid"
+        self._proc_is_foreign = False  #: whether /proc is not one of the sandbox's own, in full
         self._count = 0
 
     def notes(self) -> tuple[str, ...]:
@@ -146,7 +149,7 @@ class _Executor:
             case ReadOnly():
                 self._read_only(mount)
             case Mask():
-                self._bind_file("/dev/null", mount.target)
+                self._mask(mount)
             case _:
                 assert_never(mount)
 
@@ -233,15 +236,38 @@ class _Executor:
             os.chmod(upper, mode)
 
     def _proc(self, mount: Proc) -> None:
-        if not mount.read_only:
+        """Mount a proc, or what comes nearest to it.
+
+        In a user namespace the kernel refuses one where the caller's own is partly covered, as a
+        container's is: what is covered would be uncovered. One without it may do (Linux 7.2).
+        """
+        if self._proc_is_foreign:
+            return  # there is nothing that a nested sandbox could go by
+        refusal: PermissionError | None = None
+        for what, flags, data in self._forms(mount):
             try:
-                self._fresh("proc", mount.target, data=self._proc_data)
+                self._fresh("proc", mount.target, flags, data)
             except PermissionError as error:
-                # Inside another sandbox only a read-only one may be mounted anew.
-                self._fresh("proc", mount.target, _libc.MS_RDONLY, self._proc_data)
-                self._note("read-only", mount.target, "proc", error)
-        else:
-            self._fresh("proc", mount.target, _libc.MS_RDONLY, self._proc_data)
+                refusal = refusal or error
+            else:
+                self._proc_is_foreign = what == _PROCESSES_ALONE
+                if what and refusal is not None:
+                    self._note(what, mount.target, "proc", refusal)
+                return
+        if refusal is not None:
+            if not self._userns:
+                raise refusal
+            self._bind(Bind(target=mount.target, source="/proc", recursive=True))
+            self._proc_is_foreign = True
+            self._note("processes of the host", mount.target, "proc", refusal)
+
+    def _forms(self, mount: Proc) -> Iterator[tuple[str, int, str]]:
+        if not mount.read_only:
+            yield "", 0, self._proc_data
+        # Inside another sandbox only a read-only one may be mounted anew.
+        yield "" if mount.read_only else "read-only", _libc.MS_RDONLY, self._proc_data
+        if self._userns:
+            yield _PROCESSES_ALONE, 0, "subset=pid"
 
     def _sysfs(self, mount: Sysfs) -> None:
         try:
@@ -261,11 +287,25 @@ class _Executor:
             # devpts belongs to user 0, who is unknown in this user namespace.
             self._note("no pseudo-terminals", mount.target, "devpts", error)
 
+    def _mask(self, mount: Mask) -> None:
+        if not (self._proc_is_foreign and self._is_out_of_reach(mount.target)):
+            self._bind_file("/dev/null", mount.target)
+
     def _read_only(self, mount: ReadOnly) -> None:
+        if self._proc_is_foreign and self._is_out_of_reach(mount.target):
+            return
         place = self._root.find(mount.target)
         _libc.mount(place, place, None, _libc.MS_BIND)
         place = self._root.find(mount.target)
         make_read_only(place, _libc.MOUNT_ATTR_RDONLY, recursive=False)
+
+    def _is_out_of_reach(self, target: str) -> bool:
+        """Return whether *target* is not there, or read-only as it is."""
+        try:
+            flags = os.statvfs(self._root.find(target)).f_flag
+        except FileNotFoundError:
+            return True
+        return bool(flags & os.ST_RDONLY)
 
     def _layer(self, kind: str) -> str:
         return f"{self._layers}/{self._count}.{kind}"
