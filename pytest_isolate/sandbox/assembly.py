@@ -50,6 +50,8 @@ class Home:
     def __init__(self, *, knows_pidns: bool | None = None) -> None:
         flags = os.O_RDONLY | os.O_CLOEXEC
         self._fds = {os.open(f"/proc/self/ns/{n}", flags): flag for n, flag in _VISITED.items()}
+        self._root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        self.is_chroot = False  #: whether home is in a chroot, known after the first return
         #: Whether a proc of another PID namespace can be mounted from outside, `None` to try.
         self.knows_pidns: Final = self._try_pidns() if knows_pidns is None else knows_pidns
 
@@ -66,7 +68,7 @@ class Home:
 
     def close(self) -> None:
         """Give back the descriptors."""
-        for fd in self._fds:
+        for fd in (self._root, *self._fds):
             os.close(fd)
         self._fds.clear()
 
@@ -79,6 +81,11 @@ class Home:
         """Come back; a process that cannot is of no use any more."""
         for fd, flag in self._fds.items():
             _libc.setns(fd, flag)
+        # setns(2) has led to the root of the mount namespace, which a chroot's is not.
+        self.is_chroot = not os.path.samestat(os.stat("/"), os.fstat(self._root))
+        if self.is_chroot:
+            os.fchdir(self._root)
+            os.chroot(".")
 
 
 @dataclass(frozen=True, slots=True)

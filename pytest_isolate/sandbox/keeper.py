@@ -120,11 +120,16 @@ class Keeper:
 
     def _find_home(self) -> None:
         """Be ready to build from outside; where that is refused, every sandbox is, by `_build`."""
-        if self._planner.machine_root:
-            try:
-                self._home = Home()
-            except OSError as error:
-                self._homeless = SandboxError.from_os_error(error)
+        if not self._planner.machine_root:
+            return
+        try:
+            self._home = Home()
+        except OSError as error:
+            self._homeless = SandboxError.from_os_error(error)
+        else:
+            if self._home.is_chroot:
+                # The kernel would say so too, but not before there are other errors.
+                self._homeless = mends.in_chroot()
 
     def _drop(self, fd: int) -> None:
         self._loop.forget(fd)

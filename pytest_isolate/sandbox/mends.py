@@ -13,6 +13,8 @@ import os
 from typing import TYPE_CHECKING
 from typing import Final
 
+from pytest_isolate.sandbox.errors import SandboxError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -122,8 +124,8 @@ class Signs:
             (self.filtered and container is not None, container),
             (self.apparmor == "1", Environment.APPARMOR),
             (self.clone == "0", Environment.CLONE),
-            (container is not None, container),
             (self.chroot, Environment.CHROOT),
+            (container is not None, container),
             (self.filtered, Environment.SECCOMP),
         )
         return next((place for is_so, place in refusals if is_so and place), Environment.PLAIN)
@@ -141,6 +143,13 @@ def for_namespaces(code: int, signs: Signs) -> str:
     if environment in _ON_HOST and signs.container() is not None and signs.filtered:
         return f"on the container's host: {mend}"
     return mend
+
+
+def in_chroot() -> SandboxError:
+    """Return what the kernel says of a user namespace inside a chroot."""
+    code = errno.EPERM
+    mend = FOR_NAMESPACES[Environment.CHROOT]
+    return SandboxError("make user namespace", os.strerror(code), mend, code=code)
 
 
 def for_proc(signs: Signs) -> str:
@@ -161,7 +170,13 @@ def _in_container(mends: Mapping[Environment, str], signs: Signs) -> str:
 def _in_chroot() -> bool:
     try:
         return not os.path.samefile("/", "/proc/1/root")
-    except OSError:  # only root may look there
+    except OSError:  # not everybody may look there
+        pass
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            # Only what lies below the root is shown, and a mere directory is no mount.
+            return all(mount.split()[4] != "/" for mount in mounts)
+    except OSError:
         return False
 
 
