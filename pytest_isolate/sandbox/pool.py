@@ -120,8 +120,12 @@ class Pool:
     @classmethod
     def _start(cls) -> Pool:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Before there is a process that these are needed for.
         with step("pidfd_open"):
-            os.close(os.pidfd_open(os.getpid()))  # before there is a process that it is needed for
+            own = os.pidfd_open(os.getpid())
+        with step("pidfd_send_signal"):
+            signal.pidfd_send_signal(own, 0)
+        os.close(own)
         with step("memfd_create"):
             stderr = os.memfd_create("isolate-keeper", os.MFD_CLOEXEC)
         place = os.fspath(Path(pytest_isolate.__file__).parent.parent)

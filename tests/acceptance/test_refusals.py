@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+import errno
+import os
 from pathlib import Path
 import subprocess
 import sys
 from typing import Final
 
 import pytest
+
+from pytest_isolate.sandbox import privileges
+from pytest_isolate.sandbox.mends import Signs
+from pytest_isolate.sandbox.mends import for_namespaces
 
 REFUSE: Final = str(Path(__file__).parents[1] / "refuse.py")
 #: What Docker's seccomp profile refuses without CAP_SYS_ADMIN.
@@ -41,15 +48,23 @@ def test_slow():
 
 
 def pytest_under(
-    errno: str, calls: str, place: Path, *arguments: str, **environment: str
+    errno: str, calls: str, place: Path, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest in *place*, where the kernel answers *calls* with *errno*."""
     command = [sys.executable, REFUSE, errno, calls, "--", sys.executable, "-m", "pytest"]
-    options = ["-p", "no:cacheprovider", "-rA", "--isolate", *arguments]
+    options = [
+        "-p",
+        "pytest_isolate.plugin",
+        "-p",
+        "no:cacheprovider",
+        "-rA",
+        "--isolate",
+        *arguments,
+    ]
     return subprocess.run(
         [*command, *options],
         cwd=place,
-        env=environment or None,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=100,
@@ -96,3 +111,67 @@ def test_plain_container_is_refused_with_its_rows_and_mend(place: Path) -> None:
     assert "ERROR test_x.py::test_pass - Isolation failed: " in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert done.returncode == 1
+
+
+#: What is said where a call is refused, to the machine's root and to anybody else; `None` is that
+#: nothing is amiss, for the call is not needed or has a substitute.
+_KEEPER: Final = "start the keeper of the sandboxes: "
+LINES: Final[dict[str, tuple[str | None, str | None]]] = {
+    "unshare": ("a sandbox's userns: unshare", "a sandbox's userns: make user and mount namespace"),
+    "clone:namespaces": ("a sandbox's userns: make namespaces", None),
+    "setns": ("a sandbox's userns: setns", "a sandbox's userns: enter namespaces"),
+    "mount": ("a sandbox's mnt: mount flags on /",) * 2,
+    "umount2": ("a sandbox's pivot_root: umount2 .",) * 2,
+    "openat2": (
+        "a sandbox's overlay: mount overlay on / over /: openat2",
+        "a sandbox's userns: make directory / (mode 0555): openat2",
+    ),
+    "capset": ("a sandbox's userns: capset",) * 2,
+    "prctl": (f"{_KEEPER}the keeper of the sandboxes is gone: prctl 36",) * 2,
+    "pidfd_open": (f"{_KEEPER}pidfd_open",) * 2,
+    "pidfd_send_signal": (f"{_KEEPER}pidfd_send_signal",) * 2,
+    "memfd_create": (f"{_KEEPER}memfd_create",) * 2,
+    "clone3": (f"{_KEEPER}posix_spawn",) * 2,
+    "pivot_root": (None, None),
+    "chroot": (None, None),
+    "sethostname": (None, None),
+    "mount_setattr": (None, None),
+    "open_tree": (None, None),
+    "move_mount": (None, None),
+    "fsopen": (None, None),
+    "fsconfig": (None, None),
+    "fsmount": (None, None),
+    "keyctl": (None, None),
+    "landlock_create_ruleset": (None, None),
+    "landlock_restrict_self": (None, None),
+}
+#: All of them take minutes: a quick part here, the whole with the other tests in the laboratory.
+IN_LAB: Final = "ISOLATE_TEST_LAB" in os.environ
+ERRNOS: Final = ("EPERM", "ENOSYS", "EACCES") if IN_LAB else ("EPERM",)
+CALLS: Final = tuple(LINES) if IN_LAB else ("unshare", "setns", "pidfd_open", "mount_setattr")
+
+
+@pytest.mark.parametrize("name", ERRNOS)
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.usefixtures("footprint")
+def test_each_call_that_is_refused_is_done_without_or_named(
+    call: str, name: str, place: Path
+) -> None:
+    code = getattr(errno, name)
+    expected = LINES[call][0 if privileges.is_machine_root() else 1]
+    if (call, name) == ("clone3", "ENOSYS"):
+        expected = None  # that is the answer upon which the C library does without
+    done = pytest_under(name, call, place, "-k", "pass")
+    failures = [line for line in done.stdout.splitlines() if line.startswith("Isolation failed")]
+
+    assert "Traceback" not in done.stdout + done.stderr
+    if expected is None:
+        assert failures == []
+        assert done.returncode == 0
+    else:
+        line = f"Isolation failed: {expected}: {os.strerror(code)}"
+        mend = for_namespaces(code, replace(Signs.read(), filtered=True))
+        assert len(failures) == 1
+        assert failures[0].startswith(line)
+        assert mend in done.stdout
+        assert done.returncode == 1
