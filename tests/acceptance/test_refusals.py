@@ -52,17 +52,9 @@ def pytest_under(
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest in *place*, where the kernel answers *calls* with *errno*."""
     command = [sys.executable, REFUSE, errno, calls, "--", sys.executable, "-m", "pytest"]
-    options = [
-        "-p",
-        "pytest_isolate.plugin",
-        "-p",
-        "no:cacheprovider",
-        "-rA",
-        "--isolate",
-        *arguments,
-    ]
+    plugins = ["-p", "pytest_isolate.plugin", "-p", "no:cacheprovider"]
     return subprocess.run(
-        [*command, *options],
+        [*command, *plugins, "-rA", "--isolate", *arguments],
         cwd=place,
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
