@@ -1,0 +1,11 @@
+"""What runs in the laboratory: containers and kernels that refuse, for minutes.
+
+ISOLATE_TEST_LAB says that this is it; ISOLATE_TEST_CONFINE is the path of `confine`.
+"""
+
+from __future__ import annotations
+
+import os
+
+# In the environment that is there for them, what is missing is a failure.
+collect_ignore_glob = [] if "ISOLATE_TEST_LAB" in os.environ else ["test_*.py"]

@@ -1,0 +1,159 @@
+"""In a container like Docker's, and podman's: what is had, and that each mend is one.
+
+`confine` runs a command in a container made as these make one, on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+import re
+import subprocess
+import sys
+from typing import Any
+from typing import Final
+
+import pytest
+
+from pytest_isolate.sandbox import mends
+from pytest_isolate.sandbox.mends import Environment
+
+CONFINE: Final = os.environ["ISOLATE_TEST_CONFINE"]
+PROJECT: Final = Path(__file__).parents[2]
+#: What makes a container of `confine` one of an environment: options, variables, a file.
+KINDS: Final[dict[Environment, tuple[tuple[str, ...], str]]] = {
+    Environment.DOCKER: ((), "/.dockerenv"),
+    Environment.GITLAB: (("--env", "GITLAB_CI=true"), "/.dockerenv"),
+    Environment.GITHUB_CONTAINER: (("--env", "GITHUB_ACTIONS=true"), "/.dockerenv"),
+    Environment.KUBERNETES: (("--env", "KUBERNETES_SERVICE_HOST=10.0.0.1"), "/.dockerenv"),
+    Environment.PODMAN: (("--engine", "podman"), "/run/.containerenv"),
+}
+#: What a mend says, as options of `confine`.
+OPTIONS: Final = {
+    r"--privileged|privileged(?:: | = )true": ("--privileged",),
+    r"seccomp[=:]unconfined|seccompProfile: \{type: Unconfined": ("--seccomp", "unconfined"),
+    r"apparmor[=:]unconfined|appArmorProfile: \{type: Unconfined": ("--apparmor", "unconfined"),
+    r"systempaths=unconfined|unmask=ALL|procMount: Unmasked": ("--systempaths", "unconfined"),
+    r"--cap-add SYS_ADMIN": ("--cap-add", "SYS_ADMIN"),
+}
+
+pytestmark = pytest.mark.usefixtures("footprint")
+
+
+def confined(
+    kind: Environment, options: tuple[str, ...], *command: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with the arguments *command* in a container of *kind*."""
+    fixed, sign = KINDS[kind]
+    script = 'touch "$0" && exec "$@"'
+    return subprocess.run(
+        [
+            *(sys.executable, CONFINE, "--dir", str(PROJECT), "--cwd", str(PROJECT)),
+            *("--env", "PYTHONDONTWRITEBYTECODE=1", *fixed, *options, "--"),
+            *("sh", "-c", script, sign, sys.executable, *command),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def doctor(kind: Environment, *options: str) -> dict[str, dict[str, Any]]:
+    """Return what the doctor finds in a container of *kind*, by name."""
+    done = confined(kind, options, "-m", "pytest_isolate", "doctor", "--json")
+    assert done.stderr == ""
+    data = json.loads(done.stdout)
+    return {entry["name"]: entry for entry in data["capabilities"]} | {
+        "": {"environment": data["environment"]}
+    }
+
+
+def options_of(mend: str) -> tuple[str, ...]:
+    """Return what *mend* says as options of `confine`."""
+    return tuple(word for said, words in OPTIONS.items() if re.search(said, mend) for word in words)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plain_container_is_told_by_its_signs_and_mended_for_isolation(kind: Environment) -> None:
+    found = doctor(kind)
+    mend = mends.FOR_NAMESPACES[kind].split(", or ")[0]
+
+    assert found[""]["environment"] == kind
+    if kind is not Environment.PODMAN:  # whose seccomp filter lets them through
+        assert found["sandbox"]["state"] == "no"
+        assert found["userns"]["errno"] == "EPERM"
+        assert found["cgroup"]["mend"] == mends.FOR_NAMESPACES[kind]
+    mended = doctor(kind, *options_of(mend))
+    assert mended["sandbox"]["state"] == "yes"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_last_alternative_gives_all_of_it_with_the_memory_cap(kind: Environment) -> None:
+    mend = mends.FOR_NAMESPACES[kind].split(", or ")[-1]
+    found = doctor(kind, *options_of(mend))
+
+    for entry in found.values():
+        assert entry.get("state", "yes") == "yes", entry
+
+
+@pytest.mark.parametrize("kind", mends.FOR_PROC)
+def test_masked_proc_is_partial_and_mended(kind: Environment) -> None:
+    unconfined = ("--seccomp", "unconfined", "--apparmor", "unconfined")
+    found = doctor(kind, *unconfined)
+    mended = doctor(kind, *unconfined, *options_of(mends.FOR_PROC[kind]))
+
+    assert found["sandbox"]["state"] == "yes"
+    assert found["proc"]["state"] == "partial"
+    assert found["proc"]["mend"] == mends.FOR_PROC[kind]
+    assert mended["proc"]["state"] == "yes"
+
+
+@pytest.mark.parametrize("kind", mends.FOR_HOSTNAME)
+def test_host_name_is_missing_and_mended(kind: Environment) -> None:
+    found = doctor(kind)
+    mended = doctor(kind, *options_of(mends.FOR_HOSTNAME[kind]))
+
+    assert found["sandbox"]["state"] == "yes"
+    assert found["hostname"]["state"] == "no"
+    assert found["hostname"]["mend"] == mends.FOR_HOSTNAME[kind]
+    assert mended["hostname"]["state"] == "yes"
+
+
+def test_docker_with_sys_admin_alone_covers_the_root() -> None:
+    found = doctor(Environment.DOCKER, "--cap-add", "SYS_ADMIN", "--apparmor", "unconfined")
+
+    assert found["sandbox"]["state"] == "yes"
+    assert found["pivot_root"]["state"] == "partial"
+    assert found["pivot_root"]["errno"] == "EPERM"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("recourse", ["fail", "degrade"])
+def test_pytest_in_a_plain_container(kind: Environment, recourse: str, tmp_path: Path) -> None:
+    (tmp_path / "test_x.py").write_text(
+        "import os, pytest\n"
+        "def test_pass(tmp_path): (tmp_path / 'a').touch()\n"
+        "def test_crash(): os.abort()\n"
+    )
+    done = confined(
+        kind,
+        ("--dir", str(tmp_path), "--cwd", str(tmp_path)),
+        *("-m", "pytest", "-p", "no:cacheprovider", "-rA", "--rootdir=.", "--isolate"),
+        f"--isolate-unavailable={recourse}",
+    )
+    header = next(line for line in done.stdout.splitlines() if line.startswith("isolate: "))
+
+    assert "Traceback" not in done.stdout
+    if kind is Environment.PODMAN:
+        assert "userns+mnt+pid+uts+ipc+net+cgroup" in header
+    elif recourse == "fail":
+        assert "; not to be had (fail): a sandbox's userns: " in header
+        assert f"mend: {mends.FOR_NAMESPACES[kind]}" in done.stdout
+        assert "ERROR test_x.py::test_pass - Isolation failed: a sandbox's userns" in done.stdout
+        return
+    else:
+        assert "; partial (no userns); Landlock (ABI " in header
+    assert "PASSED test_x.py::test_pass" in done.stdout
+    assert "FAILED test_x.py::test_crash - Crashed: killed by SIGABRT" in done.stdout
