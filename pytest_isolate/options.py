@@ -44,11 +44,14 @@ _ACTIONS: Final[Mapping[Shape, Mapping[str, Any]]] = {
 _MOST: Final = 20
 #: Wrong values that a worker of pytest-xdist found, on the way to the process that can say so.
 _WORKER_OUTPUT: Final = "isolate_usage_errors"
+#: The pid of the process that started a worker.
+_WORKER_INPUT: Final = "isolate_controller"
 
 
 class Worker(Protocol):
     """What is used of pytest-xdist's handle on a worker."""
 
+    workerinput: dict[str, Any]
     workeroutput: Mapping[str, Any]
 
 
@@ -228,6 +231,17 @@ def check_all(config: pytest.Config, items: list[pytest.Item]) -> None:
 def are_checked(config: pytest.Config) -> bool:
     """Return whether `check_all` has found nothing wrong."""
     return config.stash.get(_checked_key, False)
+
+
+def tell_worker(worker: Worker) -> None:
+    """Tell *worker*, before it starts, which process has started it."""
+    worker.workerinput[_WORKER_INPUT] = os.getpid()
+
+
+def controller(config: pytest.Config) -> int | None:
+    """Return the process that started this worker of pytest-xdist, if it is on this machine."""
+    told = getattr(config, "workerinput", {}).get(_WORKER_INPUT)
+    return told if told == os.getppid() else None
 
 
 def check_worker(worker: Worker) -> None:

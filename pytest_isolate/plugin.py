@@ -88,6 +88,12 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: TimerSettings) -> bool
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: options.Worker) -> None:
+    """Tell a worker of pytest-xdist whose it is."""
+    options.tell_worker(node)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: options.Worker) -> None:
     """Raise what a worker of pytest-xdist could not."""
     options.check_worker(node)

@@ -17,6 +17,7 @@ import warnings
 from pytest_isolate import _compat
 from pytest_isolate import guests
 from pytest_isolate.exceptions import PytestIsolateWarning
+from pytest_isolate.options import controller
 from pytest_isolate.options import policy_of
 from pytest_isolate.policy import Resolution
 from pytest_isolate.policy import Resolved
@@ -96,7 +97,7 @@ class Sandboxes:
 
     def _start(self) -> Pool:
         if self._pool is None:
-            self._pool = Pool.start()
+            self._pool = Pool.start(controller(self._config))
         return self._pool
 
     def close(self) -> None:

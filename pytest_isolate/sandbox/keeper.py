@@ -87,10 +87,10 @@ class Cell:
 class Keeper:
     """All sandboxes of one parent."""
 
-    def __init__(self, channel: Socket, parent: int) -> None:
+    def __init__(self, channel: Socket, parent: int, head: int) -> None:
         self._socket = channel
         self._parent_fd = os.pidfd_open(parent)
-        self._cgroups = open_cgroups(parent)
+        self._cgroups = open_cgroups(head)
         self._planner = Planner.survey()
         self._home: Home | None = None
         self._homeless: SandboxError | None = None
@@ -331,13 +331,16 @@ class Keeper:
             self._loop.turn(deadline - time.monotonic())
 
 
-def main(socket_fd: int, parent: int) -> None:
-    """Be the keeper of *parent*, which holds the other end of *socket_fd*."""
+def main(socket_fd: int, parent: int, head: int) -> None:
+    """Be the keeper of *parent*, which holds the other end of *socket_fd*.
+
+    *head* is the process at the head of its run: *parent* itself, or the one that started it.
+    """
     try:
         # Orphans of builders become the keeper's children, and so does init.
         _libc.prctl(_libc.PR_SET_CHILD_SUBREAPER, 1)
         os.chdir("/")
-        keeper = Keeper(Socket(socket.socket(fileno=socket_fd)), parent)
+        keeper = Keeper(Socket(socket.socket(fileno=socket_fd)), parent, head)
     except OSError as error:
         known = SandboxError.from_os_error(error)
         known.mend = mends.for_namespaces(known.code, mends.Signs.read())

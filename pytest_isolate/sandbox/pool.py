@@ -48,7 +48,7 @@ _LAST_WORDS_SECONDS: Final = 2.0  #: a keeper that has closed its socket may sti
 _SOCKET_FD: Final = 3
 _BOOT: Final = (
     "import sys; sys.path.append(sys.argv[1]);"
-    " from pytest_isolate.sandbox.keeper import main; main(int(sys.argv[2]), int(sys.argv[3]))"
+    " from pytest_isolate.sandbox.keeper import main; main(*map(int, sys.argv[2:]))"
 )
 
 
@@ -106,19 +106,21 @@ class Pool:
         self.forks_inside = privileges.has(privileges.effective(), privileges.CAP_SYS_ADMIN)
 
     @classmethod
-    def start(cls) -> Pool:
+    def start(cls, head: int | None = None) -> Pool:
         """Start a keeper for this process; it says `Hello` when it has looked around.
 
+        *head* is the process that has started this one and others like it for one run, if there is
+        one: they share a cgroup and are moved together.
         Raises `KeeperError` if there is no way to start or to watch a process here.
         """
         try:
-            return cls._start()
+            return cls._start(os.getpid() if head is None else head)
         except SandboxError as error:
             error.mend = mends.for_namespaces(error.code, mends.Signs.read())
             raise KeeperError(str(error)) from None
 
     @classmethod
-    def _start(cls) -> Pool:
+    def _start(cls, head: int) -> Pool:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         # Before there is a process that these are needed for.
         with step("pidfd_open"):
@@ -130,7 +132,7 @@ class Pool:
             stderr = os.memfd_create("isolate-keeper", os.MFD_CLOEXEC)
         place = os.fspath(Path(pytest_isolate.__file__).parent.parent)
         bytecode = ["-B"] if sys.dont_write_bytecode else []
-        arguments = [place, str(_SOCKET_FD), str(os.getpid())]
+        arguments = [place, *map(str, (_SOCKET_FD, os.getpid(), head))]
         with theirs, step("posix_spawn"):
             pid = os.posix_spawn(
                 sys.executable,

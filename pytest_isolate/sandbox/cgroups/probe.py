@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
+import errno
 import os
 from typing import TYPE_CHECKING
 from typing import Final
 
 from pytest_isolate.sandbox.capabilities import CONTROLLERS
 from pytest_isolate.sandbox.capabilities import Capability
+from pytest_isolate.sandbox.cgroups import ownmount
 from pytest_isolate.sandbox.cgroups import reasons
+from pytest_isolate.sandbox.cgroups import scope
 from pytest_isolate.sandbox.cgroups import tree
 from pytest_isolate.sandbox.cgroups.group import Cgroups
+from pytest_isolate.sandbox.cgroups.locate import UNIFIED
+from pytest_isolate.sandbox.cgroups.locate import Mount
 from pytest_isolate.sandbox.cgroups.locate import Place
 from pytest_isolate.sandbox.cgroups.locate import Version
 from pytest_isolate.sandbox.cgroups.locate import here
@@ -21,8 +28,9 @@ from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.spec import Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_isolate.sandbox.cgroups.backend import Backend
-    from pytest_isolate.sandbox.cgroups.locate import Mount
 
 _PROBE: Final = "probe"
 _LIMITS: Final = Limits(memory=64 << 20, pids=16, cpus=0.5)
@@ -35,9 +43,95 @@ def open_cgroups(parent_pid: int) -> Cgroups:
 
     Each controller is tried for real: a group is made, limited, joined by a child and removed. What
     cannot be had is a capability that says why; only a bug raises. On cgroup v2 this moves *this*
-    process, *parent_pid* and its descendants to a leaf group until `Cgroups.close`.
+    process, *parent_pid* and its descendants to a leaf group until `Cgroups.close`, and where
+    the own group does not give the memory controller, it tries one rung of a ladder after the
+    other: a scope of systemd's, a mount of our own. Each controller's `how` names its rung.
     """
-    places, found = _locate()
+    opened = _open(parent_pid)
+    refused = []
+    for rung in _RUNGS:
+        if not opened.could_have_more():
+            break
+        if rung is _own_mount and opened.found["memory"].code == errno.EBUSY:
+            continue  # the same group would be seen, with the same strangers in it
+        opened.close()  # the next rung may be in another group
+        try:
+            better = rung(parent_pid)
+        except SandboxError as error:
+            refused.append(f"{error.what}: {error.why}")
+            opened = opened.again()
+        else:
+            opened = _open(parent_pid, better)
+            refused += opened.why_not(better.how)
+    return Cgroups(opened.backends, opened.capabilities(refused))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Better:
+    """A better place to open the v2 hierarchy at."""
+
+    how: str  #: how it was had, in a word or two
+    mount: Mount | None = None  #: where it is to be seen, if not where the machine has it
+
+
+def _scope(parent_pid: int) -> _Better:
+    scope.enter(parent_pid)
+    return _Better(how="systemd scope")
+
+
+def _own_mount(_: int) -> _Better:
+    fd = ownmount.mount()
+    group = here()[0][UNIFIED]
+    mount = Mount(version=Version.V2, root=group, point=f"/proc/self/fd/{fd}", options=frozenset())
+    return _Better(how="own mount", mount=mount)
+
+
+#: How to get a cgroup where the own one is not writable, from what is asked for least on.
+_RUNGS: Final = (_scope, _own_mount)
+
+
+@dataclass(slots=True)
+class _Opened:
+    """What was had of the hierarchies, at one rung of the ladder."""
+
+    parent_pid: int
+    better: _Better | None
+    backends: list[Backend]
+    found: dict[str, Capability]
+
+    def could_have_more(self) -> bool:
+        """Return whether another place in the v2 hierarchy could have the memory controller."""
+        memory = self.found["memory"]
+        if memory.available or memory.why == reasons.no_controller("memory").why:
+            return False
+        groups, _ = here()
+        return "memory" not in groups and UNIFIED in groups
+
+    def close(self) -> None:
+        for backend in self.backends:
+            _abandon(backend)
+
+    def again(self) -> _Opened:
+        """Return the same once more, after it was closed."""
+        return _open(self.parent_pid, self.better) if self.backends else self
+
+    def why_not(self, how: str) -> list[str]:
+        memory = self.found["memory"]
+        return [] if memory.available else [f"{how}: {memory.why}"]
+
+    def capabilities(self, refused: Sequence[str]) -> tuple[Capability, ...]:
+        """Return the capabilities, those that are missing with what was tried to get them."""
+        return tuple(
+            dataclasses.replace(one, why="; ".join((one.why, *refused)))
+            if name == "memory" and not one.available
+            else one
+            for name in CONTROLLERS
+            for one in (self.found[name],)
+        )
+
+
+def _open(parent_pid: int, better: _Better | None = None) -> _Opened:
+    places, found = _locate(better)
     backends: list[Backend] = []
     for place, controllers in places.items():
         backend = _backend(place, controllers, parent_pid)
@@ -47,15 +141,25 @@ def open_cgroups(parent_pid: int) -> Cgroups:
             backends.append(backend)
         else:
             _abandon(backend)
-    return Cgroups(backends, tuple(found[controller] for controller in CONTROLLERS))
+    if better is not None:
+        found.update({
+            one.name: dataclasses.replace(one, how=f"{one.how}, {better.how}")
+            for one in found.values()
+            if one.how.startswith(f"cgroup {Version.V2}")
+        })
+    return _Opened(parent_pid, better, backends, found)
 
 
-def _locate() -> tuple[dict[Place, tuple[str, ...]], dict[str, Capability]]:
+def _locate(
+    better: _Better | None,
+) -> tuple[dict[Place, tuple[str, ...]], dict[str, Capability]]:
     """Return the controllers that were found by their place, and why the others were not."""
+    own = [better.mount] if better and better.mount else []
     try:
         seen = here()
         while True:
-            found = _look(*seen)
+            groups, mounts = seen
+            found = _look(groups, own or mounts)
             now = here()
             if now == seen:
                 return found
