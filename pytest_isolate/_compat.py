@@ -246,8 +246,13 @@ def temporary_places(config: pytest.Config) -> list[str]:
     factory = getattr(config, "_tmp_path_factory", None)
     made = getattr(factory, "_basetemp", None) or getattr(factory, "_given_basetemp", None)
     top = os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir()
-    places = [f"{top}/pytest-of-{get_user() or 'unknown'}", made]
+    places = [f"{top}/pytest-of-{user_name()}", made]
     return [os.path.realpath(place) for place in places if place]
+
+
+def user_name() -> str:
+    """Return the user's name, as pytest has it in paths."""
+    return get_user() or "unknown"
 
 
 def cursor(config: pytest.Config) -> dict[str, Any]:

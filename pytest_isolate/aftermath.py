@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from itertools import islice
+import os
+from pathlib import Path
 import select
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 from typing import Final
 
+import pytest
+
 from pytest_isolate import _compat
+from pytest_isolate import keep
 from pytest_isolate.leaks import Left
 from pytest_isolate.sandbox.survey import Ignored
 from pytest_isolate.sandbox.survey import What
 from pytest_isolate.sandbox.survey import survey
+from pytest_isolate.settings import Keep
 from pytest_isolate.settings import Leaks
 
 if sys.platform == "linux":
     from pytest_isolate.sandbox import leftovers
 
 if TYPE_CHECKING:
-    import pytest
-
     from pytest_isolate.policy import Policy
     from pytest_isolate.replay import Replay
     from pytest_isolate.sandbox.pool import Lease
     from pytest_isolate.sandbox.survey import Change
     from pytest_isolate.sandbox.survey import Layers
+
+_run_key = pytest.StashKey[Path]()
 
 _DYING_SECONDS: Final = 10.0  #: how long a killed sandbox may take to be gone
 _MOST: Final = 100_000  #: changes of one test that are looked at
@@ -54,6 +61,8 @@ def inspect(lease: Lease, policy: Policy, replay: Replay) -> None:
             replay.blame("\n".join([f"Left behind: {left.summary()}", *left.lines()]))
         elif left:
             replay.left = [left.summary(), *left.lines()]
+    if policy.keep is Keep.ALL or (policy.keep is Keep.FAILED and replay.has_failed):
+        replay.note("Kept files", _keep(lease.layers, changes, policy, replay.item))
 
 
 def _end(lease: Lease) -> None:
@@ -70,6 +79,24 @@ def _changes(layers: Layers, config: pytest.Config) -> list[Change]:
     moved = {one.source for one in changes if one.what is What.MOVED}
     kept = [one for one in changes if one.what is not What.DELETED or one.path not in moved]
     return sorted(kept, key=lambda one: one.path)
+
+
+def _keep(layers: Layers, changes: list[Change], policy: Policy, item: pytest.Item) -> str:
+    try:
+        top = Path(policy.keep_dir) if policy.keep_dir else _run_directory(item.config)
+        place = top / keep.place_of(item.nodeid)
+        return keep.keep(layers, changes, place).text(changes)
+    except OSError as error:
+        return f"not kept: {error}"
+
+
+def _run_directory(config: pytest.Config) -> Path:
+    """Return the directory of this run, the same for all workers of pytest-xdist."""
+    if _run_key not in config.stash:
+        top = Path(tempfile.gettempdir(), f"isolate-kept-of-{_compat.user_name()}")
+        shared = getattr(config, "workerinput", {}).get("testrunuid")
+        config.stash[_run_key] = keep.run_directory(top, f"run-{shared or os.getpid()}")
+    return config.stash[_run_key]
 
 
 def summarize(reporter: pytest.TerminalReporter) -> None:

@@ -30,6 +30,7 @@ from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.spec import User
 from pytest_isolate.settings import BY_NAME
 from pytest_isolate.settings import SETTINGS
+from pytest_isolate.settings import Keep
 from pytest_isolate.settings import Leaks
 from pytest_isolate.settings import Recourse
 
@@ -123,6 +124,8 @@ class Policy:
     user: User = User.KEEP
     unavailable: Recourse = Recourse.FAIL
     report_leaks: Leaks = Leaks.OFF
+    keep: Keep = Keep.NONE
+    keep_dir: str | None = None
     top: int | None = None  #: how many of the hungriest tests are shown, 0 for all
     origins: tuple[tuple[str, Origin], ...] = ()  #: of what was asked for, by name
 
@@ -283,6 +286,7 @@ WISHES: Final = (
         fallback=Leaks.OFF,
         note="report_leaks off (no mnt)",
     ),
+    Wish(setting="keep", capability="mnt", fallback=Keep.NONE, note="keep none (no mnt)"),
     Wish(setting="user", capability="userns", fallback=User.KEEP, note="user keep (no userns)"),
     _cap("memory", "memory"),
     _cap("pids", "pids"),
@@ -348,7 +352,7 @@ def _spec(policy: Policy) -> Spec:
         root=policy.rootfs,
         limits=Limits(memory=policy.memory, pids=policy.pids, cpus=policy.cpus),
         writable=policy.writable,
-        surveyed=policy.report_leaks is not Leaks.OFF,
+        surveyed=policy.report_leaks is not Leaks.OFF or policy.keep is not Keep.NONE,
     )
 
 

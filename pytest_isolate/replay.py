@@ -72,6 +72,7 @@ class Replay:
     _trouble: SandboxError | None = None  #: what was wrong with what the test process said
     _sections: list[tuple[str, str]] = field(default_factory=list)  #: for a death's report
     _death: Death | None = None
+    _part_failed: bool = False  #: whether a subtest has
     _confined: bool = False  #: whether the test process has entered its sandbox
     _phase: When = "setup"
     _since: float = field(default_factory=time.time)
@@ -123,6 +124,7 @@ class Replay:
         if verdict is not None:
             self.tap.verdicts[id(report)] = verdict
         if not reports.is_main(report):
+            self._part_failed |= report.failed
             self._show(report)
             return
         self.item.user_properties[:] = report.user_properties
@@ -274,7 +276,7 @@ class Replay:
         if held is None:
             return  # the session ends at once
         if held.failed or self._death is not None:
-            held.sections.append(("Left behind after teardown", text))
+            self.note("Left behind", text)
             return
         self._rehearse()
         failed = self._make("teardown", pytest.fail.Exception(text, pytrace=False))
@@ -284,6 +286,20 @@ class Replay:
         failed.sections[:] = held.sections
         failed.duration = held.duration
         self._held = failed
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a report of the test is that of a failure, by now."""
+        held = [] if self._held is None else [self._held]
+        return self._part_failed or any(report.failed for report in (*self.reports, *held))
+
+    def note(self, name: str, text: str) -> None:
+        """Add a section to the last report, which pytest shows of a failed test.
+
+        It shows sections of a teardown's report that have the word in their name.
+        """
+        if self._held is not None:
+            self._held.sections.append((f"{name} after teardown", text))
 
     def _tear_down(self, nextitem: pytest.Item | None, held: pytest.TestReport) -> None:
         torn = _compat.tear_down(self.item, nextitem)

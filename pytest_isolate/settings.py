@@ -42,6 +42,14 @@ class Leaks(enum.StrEnum):
     FAIL = "fail"  #: it fails the test
 
 
+class Keep(enum.StrEnum):
+    """Of which tests the files that they wrote are kept."""
+
+    NONE = "none"
+    FAILED = "failed"
+    ALL = "all"
+
+
 class Shape(enum.Enum):
     """How a setting is written in a flag and in an ini file."""
 
@@ -238,6 +246,27 @@ SETTINGS: Final = (
         parse=_anywhere(partial(values.word, Leaks)),
         flag="--isolate-report-leaks",
         ini="isolate_report_leaks",
+    ),
+    Setting(
+        name="keep",
+        shape=Shape.WORD,
+        form=_words(Keep),
+        help="of which tests the files that they wrote are kept (default none)",
+        parse=_anywhere(partial(values.word, Keep)),
+        flag="--isolate-keep",
+        ini="isolate_keep",
+        marker=False,
+    ),
+    Setting(
+        name="keep_dir",
+        shape=Shape.WORD,
+        form="DIR",
+        help="where files are kept; otherwise in the temporary directory, of the last three runs",
+        parse=values.directory,
+        flag="--isolate-keep-dir",
+        ini="isolate_keep_dir",
+        marker=False,
+        in_header=False,
     ),
     Setting(
         name="top",

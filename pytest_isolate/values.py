@@ -180,6 +180,21 @@ def paths(value: object, base: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def directory(value: object, base: str) -> str | None:
+    """Return a directory that is there or can be made; a relative one starts at *base*."""
+    if value is None:
+        return None
+    text = _text(os.fspath(value) if isinstance(value, os.PathLike) else value)
+    path = Path(base, text)
+    if not text or not path.is_absolute():
+        msg = f"{text!r} is no directory's path; write an absolute one"
+        raise WrongValue(msg)
+    if path.exists() and not path.is_dir():
+        msg = f"{path}: Not a directory"
+        raise WrongValue(msg)
+    return os.path.normpath(path)
+
+
 def root(value: object, base: str) -> Root:
     """Return a root file system; a relative directory starts at *base*."""
     if isinstance(value, str) and "/" not in value and value not in {".", ".."}:

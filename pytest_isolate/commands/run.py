@@ -63,7 +63,7 @@ NOT_FOUND: Final = 127
 _SIGNALED: Final = 128
 _PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Of the table of settings, those that make no sense for a single command.
-_NOT_HERE: Final = frozenset({"enabled", "report_leaks", "top", "unavailable"})
+_NOT_HERE: Final = frozenset({"enabled", "keep", "keep_dir", "report_leaks", "top", "unavailable"})
 
 
 def register(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]  # argparse's own gap

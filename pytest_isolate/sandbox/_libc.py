@@ -50,6 +50,7 @@ FALLOC_FL_PUNCH_HOLE: Final = 2
 
 # linux/openat2.h
 RESOLVE_NO_MAGICLINKS: Final = 0x02
+RESOLVE_NO_SYMLINKS: Final = 0x04
 RESOLVE_IN_ROOT: Final = 0x10
 
 # linux/prctl.h

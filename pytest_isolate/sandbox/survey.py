@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 import enum
+import errno
 import filecmp
 import os
 import stat
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import Final
 from typing import final
+
+from pytest_isolate.sandbox import _libc
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 _COMPARED: Final = 64 * 1024 * 1024
 #: overlayfs keeps its marks in these, see Documentation/filesystems/overlayfs.rst.
 _MARKS: Final = ("trusted.overlay.", "user.overlay.")
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -101,6 +105,27 @@ def survey(layers: Layers, ignored: Ignored) -> Iterator[Change]:
         kind, _, target = name.partition(" ")
         if kind == "fresh":
             yield from _Walk(layers, ignored, name).walk(os.dup(fd), target, "", None)
+
+
+def open_file(layers: Layers, change: Change) -> int:
+    """Return a descriptor of the plain file that *change* has written, to read it. Raises OSError.
+
+    What the path leads to is not waited for and not followed, whatever it is by now.
+    """
+    name, slash, upper = change.top.partition("/")
+    if name == "layers" and slash:
+        top = os.open(upper, _DIRECTORY, dir_fd=layers.fds[name])
+    else:
+        top = os.dup(layers.fds[change.top])
+    resolve = _libc.RESOLVE_IN_ROOT | _libc.RESOLVE_NO_SYMLINKS
+    try:
+        fd = _libc.openat2(top, change.place, _FILE, resolve=resolve)
+    finally:
+        os.close(top)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a plain file", change.path)
+    return fd
 
 
 @final

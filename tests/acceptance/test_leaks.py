@@ -55,7 +55,7 @@ def lines_of(suite: Suite) -> list[str]:
 
 @pytest.fixture
 def leaky(suite: Suite) -> Suite:
-    suite.write({"leaks": TESTS, "data": ""})
+    suite.write({"leaks": TESTS})
     (suite.directory / "data").write_text("before", encoding="utf-8")
     return suite
 

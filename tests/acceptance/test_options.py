@@ -15,6 +15,7 @@ from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import User
 from pytest_isolate.settings import SETTINGS
+from pytest_isolate.settings import Keep
 from pytest_isolate.settings import Leaks
 from pytest_isolate.settings import Recourse
 
@@ -148,6 +149,8 @@ def test_every_flag_is_read(suite: pytest.Pytester, collect: Collect) -> None:
         "--isolate-user=root",
         "--isolate-unavailable=skip",
         "--isolate-report-leaks=fail",
+        "--isolate-keep=failed",
+        "--isolate-keep-dir=kept",
         "--isolate-top=3",
     )["test_plain"]
 
@@ -167,6 +170,8 @@ def test_every_flag_is_read(suite: pytest.Pytester, collect: Collect) -> None:
         "user": User.ROOT,
         "unavailable": Recourse.SKIP,
         "report_leaks": Leaks.FAIL,
+        "keep": Keep.FAILED,
+        "keep_dir": str(suite.path / "kept"),
         "top": 3,
     }
     assert {policy.origin(name).source for name in told} == {Source.COMMAND_LINE}
@@ -185,6 +190,7 @@ EVERY_INI: Final = {
     "user": User.ROOT,
     "unavailable": Recourse.SKIP,
     "report_leaks": Leaks.FAIL,
+    "keep": Keep.FAILED,
     "top": 3,
 }
 INI: Final = """
@@ -208,6 +214,8 @@ INI: Final = """
     isolate_user = root
     isolate_unavailable = skip
     isolate_report_leaks = fail
+    isolate_keep = failed
+    isolate_keep_dir = kept
     isolate_top = 3
 """
 TOML: Final = """
@@ -226,6 +234,8 @@ TOML: Final = """
     isolate_user = "root"
     isolate_unavailable = "skip"
     isolate_report_leaks = "fail"
+    isolate_keep = "failed"
+    isolate_keep_dir = "kept"
     isolate_top = 3
 """
 native_toml = pytest.mark.skipif(not NATIVE_TOML, reason="pytest 8 has no native TOML")
@@ -249,7 +259,11 @@ def test_every_ini_key_is_read(
 
     assert policy is not None
     told = {s.name: getattr(policy, s.name) for s in SETTINGS if s.ini}
-    paths = {"rootfs": DirectoryRoot(str(root)), "writable": (str(root),)}
+    paths = {
+        "rootfs": DirectoryRoot(str(root)),
+        "writable": (str(root),),
+        "keep_dir": str(suite.path / "kept"),
+    }
     assert told == EVERY_INI | paths
     assert {policy.origin(name).source for name in told} == {Source.INI}
 

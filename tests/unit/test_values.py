@@ -13,6 +13,7 @@ from pytest_isolate.sandbox.spec import MinimalRoot
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import User
 from pytest_isolate.settings import BY_NAME
+from pytest_isolate.settings import Keep
 from pytest_isolate.settings import Leaks
 
 NAN = float("nan")
@@ -42,6 +43,9 @@ def _taken(name: str, written: object, meant: object) -> object:
         _taken("cpus", 1.5, 1.5),
         _taken("top", "0", 0),
         _taken("report_leaks", "summary", Leaks.SUMMARY),
+        _taken("keep", "all", Keep.ALL),
+        _taken("keep_dir", "a/../kept", "/kept"),
+        _taken("keep_dir", None, None),
         _taken("top", 3, 3),
         _taken("top", "none", None),
         _taken("cpus", "2", 2.0),
@@ -84,6 +88,10 @@ def test_value_is_taken(name: str, written: object, meant: object) -> None:
             _taken("pids", written, "1 to 4194304, or none")
             for written in (0, -1, 1.5, NAN, INFINITE, True, "many", 4_194_305)
         ),
+        _taken("keep", "some", "none, failed, all"),
+        _taken("keep_dir", "", "write an absolute one"),
+        _taken("keep_dir", "/etc/passwd", "Not a directory"),
+        _taken("keep_dir", 3, "3 is not a string"),
         *(
             _taken("top", written, "0 for all of them, or none")
             for written in (-1, 1.5, NAN, INFINITE, True, "many")

@@ -64,6 +64,32 @@ def test_figures_come_from_the_workers(suite: Suite) -> None:
     assert line.endswith(" wall  test_food.py::test_much")
 
 
+def test_what_tests_leave_behind_comes_from_the_workers(suite: Suite) -> None:
+    suite.write({
+        "leaks": """
+            import pytest
+            @pytest.mark.parametrize("n", range(4))
+            def test_a(n): open(f"/tmp/file{n}", "w").close(); assert n
+        """
+    })
+    temporary = suite.directory.parent / "temporary"
+    temporary.mkdir()
+
+    run = suite.run(
+        *("--isolate", "--isolate-report-leaks=summary", "--isolate-keep=all"),
+        *("-p", "xdist.plugin", "-n2"),
+        TMPDIR=str(temporary),
+    )
+
+    for n in range(4):
+        assert (
+            f"test_leaks.py::test_a[{n}]: 1 path written (0 B)\n  wrote /tmp/file{n} (0 B)\n"
+            in run.output
+        )
+    (place,) = temporary.glob("isolate-kept-of-*/*")
+    assert len(list(place.glob("test_leaks.py/*/files/tmp/file*"))) == 4
+
+
 def test_wrong_marker_is_a_usage_error(suite: Suite) -> None:
     suite.write({"a": "import pytest\n@pytest.mark.isolated(memory='lots')\ndef test_a(): pass\n"})
 
