@@ -209,6 +209,7 @@ def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Write
     if order.on_interrupt is not None:
         signal.signal(signal.SIGINT, order.on_interrupt)
     faulthandler.enable(order.stacks)
+    _touch_signal_stack()
     faulthandler.register(STACKS_SIGNAL, order.stacks)
     output.redirect()
     _compat.disown(item.session)
@@ -240,6 +241,13 @@ def _staying_threads() -> list[str]:
         with suppress(RuntimeError):  # one that is not of Python's making cannot be waited for
             thread.join(max(0.0, end - time.monotonic()))
     return [f"{one.name}{' (daemon)' * one.daemon}" for one in mine if one.is_alive()]
+
+
+def _touch_signal_stack() -> None:
+    """Have the pages now that the signal's frame will be written to: later there may be none."""
+    # Python's own handlers run on faulthandler's stack as well (SA_ONSTACK).
+    signal.signal(STACKS_SIGNAL, lambda _number, _frame: None)
+    signal.raise_signal(STACKS_SIGNAL)
 
 
 def _protocol(item: pytest.Item, voice: Voice) -> None:

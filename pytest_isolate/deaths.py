@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import re
 from typing import TYPE_CHECKING
+from typing import Final
 from typing import assert_never
 
 from pytest_isolate.sandbox.outcome import Exited
@@ -18,7 +20,11 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.errors import SandboxError
     from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.sandbox.outcome import Usage
+    from pytest_isolate.sandbox.scene import Inmate
+    from pytest_isolate.sandbox.scene import Scene
 
+_MOST_PROCESSES: Final = 20  #: in a report
+_LONGEST_COMMAND: Final = 100  #: characters
 #: What `isolate.outcome` is for a test that said everything.
 FINISHED = "finished"
 
@@ -128,12 +134,76 @@ def figures(usage: Usage, cap: int | None) -> str:
     return "\n".join(lines)
 
 
-def without_frames_below(stacks: str, file: str) -> str:
-    """Return faulthandler's *stacks*, each only down to the first frame in *file*, without it."""
+def memory_by_kind(scene: Scene) -> str:
+    """Return the memory in use at the death by kind, a line each."""
+    return "\n".join(f"{kind}: {format_size(size)}" for kind, size in scene.memory.items())
+
+
+def processes(scene: Scene) -> str:
+    """Return the processes that were alive at the death, as a table."""
+    if not scene.processes:
+        return ""
+    shown = scene.processes[:_MOST_PROCESSES]
+    rows = [("pid", "RSS", "PSS", "command")]
+    rows += [
+        (
+            str(one.pid),
+            format_size(one.rss),
+            "?" if one.pss is None else format_size(one.pss),
+            _command(one, _is_killed(one, scene)),
+        )
+        for one in shown
+    ]
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:3]]
+    lines = [
+        "  ".join([*(cell.rjust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    ]
+    if more := len(scene.processes) - len(shown):
+        lines.append(f"and {more} smaller ones")
+    return "\n".join(lines)
+
+
+def killed(scene: Scene) -> str:
+    """Return whom the kernel killed for memory, a line each."""
+    lines = [
+        f"pid {one.pid} ({format_size(one.rss if one.pss is None else one.pss)}): "
+        f"{_command(one, killed=False)}"
+        for one in scene.killed
+    ]
+    if scene.killed and not any(one.is_main for one in scene.killed):
+        lines.append("The test itself was not killed; it fails for that all the same.")
+    return "\n".join(lines)
+
+
+def _is_killed(one: Inmate, scene: Scene) -> bool:
+    return any(one.outer == other.outer for other in scene.killed)
+
+
+def _command(one: Inmate, killed: bool) -> str:  # noqa: FBT001
+    text = one.command.replace("\n", "\\n")
+    if len(text) > _LONGEST_COMMAND:
+        text = f"{text[: _LONGEST_COMMAND - 3]}..."
+    text = "the test" if one.is_main else text
+    return f"{text}  <- killed by the kernel" if killed else text
+
+
+#: What calls a test's function or a fixture's: below these frames there is nothing of the suite's.
+_CALLERS: Final = re.compile(
+    r'/_pytest/(python\.py", line \d+ in pytest_pyfunc_call'
+    r'|fixtures\.py", line \d+ in (call_fixture_func|_teardown_yield_fixture)'
+    r'|unittest\.py", line \d+ in runtest)$'
+)
+
+
+def of_the_suite(stacks: str, file: str) -> str:
+    """Return faulthandler's *stacks*, each only down to pytest's frames, or to ours in *file*."""
     kept: list[str] = []
     below = False
     for line in stacks.splitlines():
-        below = line.startswith("  File ") and (below or f'File "{file}"' in line)
+        below = line.startswith("  File ") and (
+            below or f'File "{file}"' in line or _CALLERS.search(line) is not None
+        )
         if not below:
             kept.append(line)
     return "\n".join(kept)

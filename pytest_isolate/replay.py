@@ -27,6 +27,7 @@ from pytest_isolate import reports
 from pytest_isolate import warned
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
 from pytest_isolate.wire.frames import Confined
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from pytest_isolate.deaths import Death
     from pytest_isolate.guests import Guests
     from pytest_isolate.reports import When
+    from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.sandbox.outcome import Usage
+    from pytest_isolate.sandbox.scene import Scene
     from pytest_isolate.sandbox.supervisor import End
     from pytest_isolate.wire.frames import Frame
     from pytest_isolate.wire.frames import Json
@@ -175,10 +178,21 @@ class Replay:
             self._sections += [(f"Captured {name} {when}", text) for name, text in output.items()]
         self._sections.append((
             "Stacks of all threads",
-            deaths.without_frames_below(stacks, child.__file__),
+            deaths.of_the_suite(stacks, child.__file__),
         ))
+        if end.scene is not None:
+            self._sections += self._what_was_seen(end.scene, outcome)
         self._sections.append(("Figures", deaths.figures(end.usage, cap)))
         self._die(death, when)
+
+    @staticmethod
+    def _what_was_seen(scene: Scene, outcome: Outcome) -> list[tuple[str, str]]:
+        sections = [("Processes", deaths.processes(scene))]
+        if isinstance(outcome, OutOfMemory):
+            killed = deaths.killed(scene)
+            memory = deaths.memory_by_kind(scene)
+            sections += [("Killed for memory", killed), ("Memory by kind", memory)]
+        return sections
 
     def refuse(self, error: SandboxError, *, skip: bool) -> None:
         """Let the test fail, or skip it, because its sandbox could not be had."""

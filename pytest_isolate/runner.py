@@ -50,6 +50,7 @@ from pytest_isolate.settings import Recourse
 if sys.platform == "linux":
     from pytest_isolate.sandbox import supervisor
     from pytest_isolate.sandbox.entry import Entry
+    from pytest_isolate.sandbox.inquest import LastWords
     from pytest_isolate.sandbox.interpreter import needed_libraries
 
 if TYPE_CHECKING:
@@ -284,16 +285,21 @@ def _run(
             on_frame=replay.hear,
             chore=output.keep_house,
             live=gate >= 0,
-            last_words=child.STACKS_SIGNAL,
+            last_words=LastWords(number=child.STACKS_SIGNAL, file=stacks),
         )
         replay.judge(
             end,
             output=output.read(),
-            stacks=os.pread(stacks, _STACKS_LIMIT, 0).decode(errors="replace"),
+            stacks=_read_stacks(stacks),
             cap=cap,
         )
         aftermath.inspect(lease, policy, replay)
     return end
+
+
+def _read_stacks(file: int) -> str:
+    size = min(_STACKS_LIMIT, os.lseek(file, 0, os.SEEK_CUR))
+    return os.pread(file, size, 0).decode(errors="replace")
 
 
 def _working_directory(config: pytest.Config) -> str:

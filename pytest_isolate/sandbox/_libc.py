@@ -67,6 +67,8 @@ LINUX_CAPABILITY_VERSION_3: Final = 0x20080522
 
 _NR_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41, "riscv64": 41}.get(platform.machine(), -1)
 _NR_OPENAT2: Final = 437
+_NR_TGKILL: Final = {"x86_64": 234, "aarch64": 131, "riscv64": 131}.get(platform.machine(), -1)
+
 _NR_CLONE: Final = {"x86_64": 56, "aarch64": 220, "riscv64": 220}.get(platform.machine(), -1)
 _NR_MOUNT_SETATTR: Final = 442
 _NR_LANDLOCK_CREATE_RULESET: Final = 444
@@ -232,6 +234,12 @@ def clone(flags: int) -> int:
         ctypes.set_errno(code)
         _fail("clone", None)
     return pid
+
+
+def tgkill(pid: int, thread: int, number: int) -> None:
+    """Send signal *number* to one *thread* of process *pid*, see tgkill(2)."""
+    if _libc.syscall(_NR_TGKILL, pid, thread, number) == -1:
+        _fail("tgkill", None)
 
 
 def setns(fd: int, flags: int) -> None:

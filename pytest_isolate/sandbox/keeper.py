@@ -69,6 +69,7 @@ class Cell:
     notes: list[str] = field(default_factory=list)
     layers: dict[str, int] = field(default_factory=dict)  #: see `staging.open_layers`
     said_ready: bool = False
+    handed_over: bool = False  #: the parent reads the counters, so they stay until it retires it
     dying: bool = False
 
     @property
@@ -182,6 +183,8 @@ class Keeper:
             order = None if spec.partial else self._planner.order(spec)
             if spec.limits:
                 cell.group = self._cgroups.create(str(number), spec.limits)
+                if spec.limits.memory is not None:
+                    cell.group.arm(spec.limits.memory)
             if order is None:
                 self._stand_in(cell, report_end, life_end)
             else:
@@ -228,7 +231,9 @@ class Keeper:
             self._drop(cell.report)
             cell.report = -1
             self._reap_builder(cell)
-            if not cell.ready:
+            if cell.handed_over:
+                self._forget_if_dead(cell)
+            elif not cell.ready:
                 self._refuse(cell)
             return
         *lines, cell.buffer = (cell.buffer + data).split(b"\n")
@@ -259,11 +264,13 @@ class Keeper:
             return
         joins = cell.group.join_fds if cell.group else ()
         counters = cell.group.counter_fds if cell.group else {}
-        names = ["init", *["join"] * len(joins), *counters, *cell.layers]
+        alarm = cell.group.alarm_fds if cell.group else {}
+        names = ["init", *["join"] * len(joins), *counters, *alarm, *cell.layers]
         self._socket.send(
             Ready(cell.number, names, cell.notes, cell.scratch, self._describe_layers(cell)),
-            (cell.pidfd, *joins, *counters.values(), *cell.layers.values()),
+            (cell.pidfd, *joins, *counters.values(), *alarm.values(), *cell.layers.values()),
         )
+        cell.handed_over = True
         cell.close_layers()
         if cell.group:
             cell.group.close_fds()
@@ -287,8 +294,8 @@ class Keeper:
         self._close_life(cell)
         if cell.pidfd >= 0:
             signal.pidfd_send_signal(cell.pidfd, signal.SIGKILL)
-        elif cell.report < 0:
-            self._forget(cell)
+        else:
+            self._forget_if_dead(cell)
 
     def _bury(self, cell: Cell) -> None:
         self._drop(cell.pidfd)
@@ -296,7 +303,11 @@ class Keeper:
         self._reap_builder(cell)  # until it has left, init is its child
         os.waitpid(cell.init, 0)
         self._close_life(cell)
-        if cell.dying or not cell.ready:
+        if cell.dying or not cell.handed_over:
+            self._forget(cell)
+
+    def _forget_if_dead(self, cell: Cell) -> None:
+        if cell.dying and cell.pidfd < 0 and cell.report < 0:
             self._forget(cell)
 
     def _forget(self, cell: Cell) -> None:

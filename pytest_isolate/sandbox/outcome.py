@@ -1,8 +1,8 @@
 """How a test process ended, and the rules to tell: pure functions over evidence.
 
 An end is judged by what cannot be forged from inside: the wait status, the counters of the
-sandbox's cgroup and the parent's own clock. `OutOfMemory` is said on the kernel's `oom_kill`
-counter alone; a SIGKILL from elsewhere stays a SIGKILL.
+sandbox's cgroup and the parent's own clock. `OutOfMemory` is said on what the kernel has counted
+alone, kills for memory and denials of it; a SIGKILL from elsewhere stays a SIGKILL.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class Evidence:
     """What the sandbox's cgroup had counted when the process ended; `None` is not counted."""
 
     oom_kills: int | None = None
+    oom_denials: int = 0  #: v1: times that the kernel had no memory, and was kept from killing
     limit_hits: int | None = None  #: times that the memory cap itself was reached
     memory_peak: int | None = None  #: bytes
     cpu_seconds: float | None = None
@@ -110,8 +111,9 @@ def classify(
     """
     if setup_error is not None:
         return SetupFailed(setup_error)
-    if evidence.oom_kills:
-        return OutOfMemory(memory_cap, evidence.memory_peak, outer=evidence.limit_hits == 0)
+    if evidence.oom_kills or (evidence.oom_denials and evidence.limit_hits):
+        peak = within(memory_cap, evidence.memory_peak)
+        return OutOfMemory(memory_cap, peak, outer=evidence.limit_hits == 0)
     if exceeded is not None:
         return exceeded
     if timed_out is not None:
@@ -119,3 +121,8 @@ def classify(
     if os.WIFSIGNALED(status):
         return Signaled(os.WTERMSIG(status))
     return Exited(os.WEXITSTATUS(status))
+
+
+def within(cap: int | None, peak: int | None) -> int | None:
+    """Return *peak* without what was let through above *cap*, to look at who wanted it."""
+    return peak if cap is None or peak is None else min(cap, peak)

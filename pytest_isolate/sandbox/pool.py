@@ -22,6 +22,7 @@ from pytest_isolate.sandbox import mends
 from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox import scratch
 from pytest_isolate.sandbox.capabilities import Capabilities
+from pytest_isolate.sandbox.cgroups.alarm import alarm_of
 from pytest_isolate.sandbox.cgroups.evidence import is_counter
 from pytest_isolate.sandbox.cgroups.evidence import read_evidence
 from pytest_isolate.sandbox.errors import KeeperError
@@ -39,6 +40,7 @@ from pytest_isolate.wire.frames import Unready
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_isolate.sandbox.cgroups.alarm import Alarm
     from pytest_isolate.sandbox.outcome import Evidence
     from pytest_isolate.sandbox.spec import Spec
     from pytest_isolate.sandbox.survey import Layers
@@ -65,6 +67,7 @@ class Lease:
     counters: Mapping[str, int]  #: counter files of its cgroups, open for reading
     layers: Layers | None  #: where what is written goes, of a surveyed sandbox
     scratch: str  #: the directory for its files if it has no root of its own, or ""
+    alarm: Alarm | None  #: what rings when the memory cap is reached
     notes: tuple[str, ...]  #: what of the root file system could not be had in full
 
     def evidence(self) -> Evidence:
@@ -81,6 +84,8 @@ class Lease:
         layers = () if self.layers is None else self.layers.fds.values()
         for fd in (self.init, *self.joins, *self.counters.values(), *layers):
             os.close(fd)
+        if self.alarm is not None:
+            self.alarm.close()
         if not self.pool.retire(self.number) and self.scratch:
             with suppress(OSError):
                 scratch.remove(self.scratch)
@@ -195,6 +200,7 @@ class Pool:
             joins=tuple(fd for name, fd in named if name == "join"),
             counters={name: fd for name, fd in named if is_counter(name)},
             layers=layers_of(dict(named), frame.layers),
+            alarm=alarm_of(dict(named), spec.limits.memory),
             scratch=frame.scratch,
             notes=tuple(frame.notes),
         )

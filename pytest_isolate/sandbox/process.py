@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 _BROKEN: Final = 3  #: exit status of a process whose *main* raised
 _STATUS: Final = struct.Struct("id")  #: wait status, CPU seconds
 _KILL_AGAIN_SECONDS: Final = 0.01
-_LAST_WORDS_SECONDS: Final = 0.2  #: what writing the stacks of some threads may take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +79,15 @@ class Process:
                 status, cpu = _STATUS.unpack(words)
         return Exit(status=status, cpu_seconds=cpu, timed_out=timed_out)
 
-    def hear_out(self, number: int) -> None:
-        """Send signal *number*, and give the process a moment to act on it."""
-        if number:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, number)
-            ended = select.poll()
-            ended.register(self.pidfd, select.POLLIN)
-            ended.poll(_LAST_WORDS_SECONDS * 1000)
+    def inner_pid(self) -> int:
+        """Return the pid of the process in the sandbox, 0 if it cannot be told any more."""
+        if self.relayed < 0:
+            return self.pid
+        try:
+            with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
+                return int(file.read().split()[0])
+        except (OSError, IndexError):
+            return 0
 
     def close(self) -> None:
         """Give back the descriptors."""
@@ -101,6 +101,9 @@ def spawn(lease: Lease, entry: Entry, main: Callable[[Writer], None]) -> Process
     reading, writing = os.pipe2(os.O_CLOEXEC)
     relayed, relaying = (-1, -1) if inside else os.pipe2(os.O_CLOEXEC)
     leading_out = door.descriptors_that_lead_out(keep=(*entry.keep_fds, writing))
+    if lease.alarm is not None:
+        # An eventfd leads nowhere, but who has these could ring them.
+        leading_out = (*leading_out, *lease.alarm.fds)
     try:
         with step("fork into sandbox"):
             pid = _fork_into(lease.init) if inside else _fork()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace
 import math
 import select
 from typing import TYPE_CHECKING
 from typing import Final
 
 from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.inquest import Inquest
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import MemoryExceeded
 from pytest_isolate.sandbox.outcome import Outcome
@@ -16,6 +18,7 @@ from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
 from pytest_isolate.sandbox.outcome import Usage
 from pytest_isolate.sandbox.outcome import classify
+from pytest_isolate.sandbox.outcome import within
 from pytest_isolate.sandbox.process import Exit
 from pytest_isolate.sandbox.process import Process
 from pytest_isolate.sandbox.process import spawn
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_isolate.sandbox.entry import Entry
+    from pytest_isolate.sandbox.inquest import LastWords
     from pytest_isolate.sandbox.pool import Lease
+    from pytest_isolate.sandbox.scene import Scene
     from pytest_isolate.wire.channel import Reader
     from pytest_isolate.wire.channel import Writer
 
@@ -46,6 +51,7 @@ class End:
     usage: Usage
     said_bye: bool
     garbage: str  #: "", or how it broke the wire protocol
+    scene: Scene | None  #: what was in the sandbox when it died, if it did
 
 
 def run(
@@ -58,19 +64,20 @@ def run(
     on_start: Callable[[int], None] = lambda _: None,
     chore: Callable[[], float] = lambda: math.inf,
     live: bool = False,
-    last_words: int = 0,
+    last_words: LastWords | None = None,
 ) -> End:
     """Run *main* in a fork of this process, inside the sandbox of *lease*.
 
     *on_start* is told the pid, *on_frame* every frame: at once if it is *live*, else soon. *chore*
-    is done now and then, and returns in how many seconds again at the latest. After
-    *timeout* seconds, for more memory than the cap that is watched, or if a callback raises,
-    everything in the sandbox is killed; in the first two cases the process gets the signal
-    *last_words* before that, if that is not 0, and a moment to act on it.
+    is done now and then, and returns in how many seconds again at the latest. After *timeout*
+    seconds, for more memory than the cap that is watched, or if a callback raises, everything in
+    the sandbox is killed. Before that, and before the kernel kills for memory, the process is asked
+    for its *last_words*.
     """
     started = Genuine.monotonic()
     watch = _Watch(on_frame)
     last = Exit()
+    inquest: Inquest | None = None
     try:
         process = spawn(lease, entry, main)
     except SandboxError as error:
@@ -79,8 +86,9 @@ def run(
         try:
             on_start(process.pid)
             watch.memory = Watcher(lease.spec.watched, process.pid, lease.init)
+            inquest = Inquest(process, lease, last_words)
             timed_out = _follow(
-                process, lease, watch, timeout, chore, live=live, last_words=last_words
+                process, lease, watch, inquest, timeout=timeout, chore=chore, live=live
             )
             last = process.wait(timed_out=timed_out)
         except BaseException:
@@ -90,7 +98,8 @@ def run(
         finally:
             process.close()
         watch.garbage = process.reader.garbage
-    return _judge(lease, watch, last, timeout, Genuine.monotonic() - started)
+    wall_seconds = Genuine.monotonic() - started
+    return _judge(lease, watch, inquest, last, timeout=timeout, wall_seconds=wall_seconds)
 
 
 class _Watch:
@@ -129,17 +138,19 @@ def _follow(
     process: Process,
     lease: Lease,
     watch: _Watch,
+    inquest: Inquest,
+    *,
     timeout: float | None,
     chore: Callable[[], float],
-    *,
     live: bool,
-    last_words: int,
 ) -> bool:
     """Read frames until the process has ended; return whether it was ended for a limit."""
-    reader = process.reader
+    reader, alarm = process.reader, lease.alarm
     deadline = _Deadline(timeout)
     poll = select.poll()
     poll.register(process.pidfd, select.POLLIN)
+    if alarm is not None:
+        poll.register(alarm.fd, alarm.mask)
     if not live:
         # Most tests are over sooner: the pipe keeps what they say, and one waking reads it all.
         poll.poll(deadline.milliseconds(at_most=_LULL_SECONDS))
@@ -150,6 +161,9 @@ def _follow(
         _drain(reader, watch, until_empty=ended)
         if ended:
             return deadline.expired
+        if alarm is not None and alarm.fd in ready and not inquest.answer(alarm):
+            poll.unregister(alarm.fd)
+            alarm = None
         if reader.eof and reader.fd in ready:
             poll.unregister(reader.fd)
         # At every turn, and not only when all is quiet: a flood of frames must not outrun it.
@@ -158,7 +172,7 @@ def _follow(
                 raise SandboxError("kill sandbox", "its processes did not die")
             # The signal may wake a process that waits for one, and it would go on.
             watch.is_over = True
-            process.hear_out(last_words)
+            inquest.at_deadline()
             lease.kill()
             deadline = _Deadline(_DYING_SECONDS, expired=True)
 
@@ -189,9 +203,17 @@ def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:
 
 
 def _judge(
-    lease: Lease, watch: _Watch, last: Exit, timeout: float | None, wall_seconds: float
+    lease: Lease,
+    watch: _Watch,
+    inquest: Inquest | None,
+    last: Exit,
+    *,
+    timeout: float | None,
+    wall_seconds: float,
 ) -> End:
     evidence = lease.evidence()
+    if inquest is not None and (inquest.enforced or inquest.missed()):
+        evidence = replace(evidence, oom_denials=1)
     outcome = classify(
         last.status,
         evidence,
@@ -204,13 +226,21 @@ def _judge(
     cut_short = not watch.said_bye and isinstance(outcome, Exited | Signaled | SetupFailed)
     if cut_short and (broken := lease.pool.broken()) is not None:
         outcome = SetupFailed(SandboxError("keep sandbox", str(broken)))
+    if inquest is not None and not (watch.said_bye and isinstance(outcome, Exited)):
+        inquest.afterwards()
     cpu = last.cpu_seconds if evidence.cpu_seconds is None else evidence.cpu_seconds
     watched = watch.memory.peak if watch.memory else None
     peak = watched if evidence.memory_peak is None else evidence.memory_peak
     usage = Usage(
         wall_seconds=wall_seconds,
         cpu_seconds=cpu,
-        memory_peak=peak,
+        memory_peak=within(lease.spec.limits.memory, peak),
         processes=evidence.pids_peak,
     )
-    return End(outcome=outcome, usage=usage, said_bye=watch.said_bye, garbage=watch.garbage)
+    return End(
+        outcome=outcome,
+        usage=usage,
+        said_bye=watch.said_bye,
+        garbage=watch.garbage,
+        scene=None if inquest is None else inquest.scene,
+    )

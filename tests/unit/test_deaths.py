@@ -147,7 +147,7 @@ Current thread 0x1 (most recent call first):
 Thread 0x2 (most recent call first):
   File "/thread.py", line 4 in run"""
 
-    assert deaths.without_frames_below(stacks, "/ours.py").splitlines() == [
+    assert deaths.of_the_suite(stacks, "/ours.py").splitlines() == [
         "Current thread 0x1 (most recent call first):",
         '  File "/test.py", line 1 in test',
         "",

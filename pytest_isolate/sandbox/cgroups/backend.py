@@ -45,6 +45,12 @@ class Backend(Protocol):
     def cap(self, group: str, controller: str, limits: Limits) -> str:
         """Limit *controller* in the directory *group*; return what the cap lacks, or ""."""
 
+    def arm(self, group: str, cap: int) -> dict[str, int]:
+        """Have the cap of memory in the directory *group* ring before the kernel kills for it.
+
+        Return descriptors by name, see `alarm`; none where the kernel cannot do that.
+        """
+
     def kill(self, group: str) -> None:
         """Kill every process in the directory *group*, and wait until most are gone."""
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 from typing import final
 
+from pytest_isolate.sandbox.cgroups import alarm
 from pytest_isolate.sandbox.cgroups import reasons
 from pytest_isolate.sandbox.cgroups import tree
 from pytest_isolate.sandbox.cgroups.backend import wanted
@@ -29,6 +30,7 @@ class Group:
         self._parts: list[tuple[Backend, str]] = []
         self._join_fds: list[int] = []
         self._counter_fds: dict[str, int] = {}
+        self._alarm_fds: dict[str, int] = {}
 
     @property
     def join_fds(self) -> tuple[int, ...]:
@@ -39,6 +41,11 @@ class Group:
     def counter_fds(self) -> Mapping[str, int]:
         """Descriptors for `read_evidence`, by a label like `v1.memory.oom_control`."""
         return self._counter_fds
+
+    @property
+    def alarm_fds(self) -> Mapping[str, int]:
+        """Descriptors for `alarm_of`, by label; none before `arm`."""
+        return self._alarm_fds
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -71,12 +78,24 @@ class Group:
                     continue
                 self._counter_fds[f"{backend.place.version}.{name}"] = fd
 
+    def arm(self, cap: int) -> None:
+        """Have the group ring when its memory reaches *cap*: somebody has to listen then."""
+        for backend, path in self._parts:
+            if "memory" in backend.controllers:
+                fds = backend.arm(path, cap)
+                if fds:
+                    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+                    fds[alarm.DIRECTORY] = os.open(path, flags)
+                version = backend.place.version
+                self._alarm_fds |= {f"{version}.{name}": fd for name, fd in fds.items()}
+
     def close_fds(self) -> None:
         """Close the descriptors, as soon as they were sent to where they are used."""
-        for fd in (*self._join_fds, *self._counter_fds.values()):
+        for fd in (*self._join_fds, *self._counter_fds.values(), *self._alarm_fds.values()):
             os.close(fd)
         self._join_fds.clear()
         self._counter_fds.clear()
+        self._alarm_fds.clear()
 
     def kill(self) -> None:
         """Kill every process in the groups, as far as that is possible."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
+from pytest_isolate.sandbox.cgroups import alarm
 from pytest_isolate.sandbox.cgroups import runs
 from pytest_isolate.sandbox.cgroups import tree
 
@@ -79,6 +80,10 @@ class LegacyBackend:
         if controller == "cpu" and limits.cpus is not None:
             _cap_cpu(group, limits.cpus)
         return ""
+
+    def arm(self, group: str, cap: int) -> dict[str, int]:
+        """Have the cap of memory ring before the kernel kills for it."""
+        return alarm.arm_legacy(group, cap)
 
     def kill(self, group: str) -> None:
         """Kill every process in *group*."""

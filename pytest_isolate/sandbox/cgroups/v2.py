@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
+from pytest_isolate.sandbox.cgroups import alarm
 from pytest_isolate.sandbox.cgroups import delegation
 from pytest_isolate.sandbox.cgroups import runs
 from pytest_isolate.sandbox.cgroups import tree
@@ -104,6 +105,10 @@ class UnifiedBackend:
             quota = max(_LEAST_CPU_QUOTA_US, round(limits.cpus * _CPU_PERIOD_US))
             tree.write(f"{group}/cpu.max", f"{quota} {_CPU_PERIOD_US}")
         return ""
+
+    def arm(self, group: str, cap: int) -> dict[str, int]:
+        """Have the cap of memory ring before the kernel kills for it."""
+        return alarm.arm_unified(group, cap)
 
     def kill(self, group: str) -> None:
         """Kill every process in *group*."""
