@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import assert_never
 
-from pytest_isolate.policy import WISHES
-from pytest_isolate.policy import Resolved
-from pytest_isolate.policy import Unavailable
-from pytest_isolate.policy import lost_wishes
-from pytest_isolate.policy import missing_part
-from pytest_isolate.policy import partial_facts
-from pytest_isolate.policy import resolve
+from pytest_isolate.resolution import WISHES
+from pytest_isolate.resolution import Resolved
+from pytest_isolate.resolution import Unavailable
+from pytest_isolate.resolution import lost_wishes
+from pytest_isolate.resolution import missing_part
+from pytest_isolate.resolution import partial_facts
+from pytest_isolate.resolution import resolve
 from pytest_isolate.rows import rows
 from pytest_isolate.sandbox.capabilities import CONTROLLERS
 from pytest_isolate.sandbox.capabilities import NAMESPACES

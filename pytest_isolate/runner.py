@@ -34,10 +34,10 @@ from pytest_isolate.options import report_header
 from pytest_isolate.options import run_policy
 from pytest_isolate.options import switched_off
 from pytest_isolate.output import Output
-from pytest_isolate.policy import Resolved
-from pytest_isolate.policy import Unavailable
-from pytest_isolate.policy import Unconfined
 from pytest_isolate.replay import Replay
+from pytest_isolate.resolution import Resolved
+from pytest_isolate.resolution import Unavailable
+from pytest_isolate.resolution import Unconfined
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.outcome import SetupFailed
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from pytest_isolate.guests import TimerSettings
     from pytest_isolate.policy import Policy
-    from pytest_isolate.policy import Resolution
+    from pytest_isolate.resolution import Resolution
     from pytest_isolate.sandbox.capabilities import Capabilities
     from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.sandbox.pool import Lease

@@ -19,11 +19,11 @@ from pytest_isolate import guests
 from pytest_isolate.exceptions import PytestIsolateWarning
 from pytest_isolate.options import controller
 from pytest_isolate.options import policy_of
-from pytest_isolate.policy import Resolution
-from pytest_isolate.policy import Resolved
-from pytest_isolate.policy import Unavailable
-from pytest_isolate.policy import Unconfined
-from pytest_isolate.policy import resolve
+from pytest_isolate.resolution import Resolution
+from pytest_isolate.resolution import Resolved
+from pytest_isolate.resolution import Unavailable
+from pytest_isolate.resolution import Unconfined
+from pytest_isolate.resolution import resolve
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.settings import Recourse

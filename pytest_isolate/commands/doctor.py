@@ -11,9 +11,9 @@ from typing import assert_never
 
 from pytest_isolate.deaths import death_of
 from pytest_isolate.policy import Policy
-from pytest_isolate.policy import Resolved
-from pytest_isolate.policy import Unavailable
-from pytest_isolate.policy import resolve
+from pytest_isolate.resolution import Resolved
+from pytest_isolate.resolution import Unavailable
+from pytest_isolate.resolution import resolve
 from pytest_isolate.rows import rows
 from pytest_isolate.sandbox import supervisor
 from pytest_isolate.sandbox.capabilities import Capabilities

@@ -25,10 +25,10 @@ from pytest_isolate.deaths import isolation_failed
 from pytest_isolate.policy import Origin
 from pytest_isolate.policy import Policy
 from pytest_isolate.policy import PolicyError
-from pytest_isolate.policy import Resolved
 from pytest_isolate.policy import Source
-from pytest_isolate.policy import Unavailable
-from pytest_isolate.policy import resolve
+from pytest_isolate.resolution import Resolved
+from pytest_isolate.resolution import Unavailable
+from pytest_isolate.resolution import resolve
 from pytest_isolate.sandbox import interpreter
 from pytest_isolate.sandbox import supervisor
 from pytest_isolate.sandbox.entry import Entry
