@@ -85,9 +85,9 @@ def test_data_is_the_same(name: str, suite: Suite) -> None:
         "late.py": "def f():\n    pass\n",
         "read.py": READ,
     })
-    suite.write({
-        ".coveragerc": "[run]\nsource = .\nomit = read.py\nparallel = false\npatch = subprocess\n"
-    })
+    # With workers, coverage.py's patch loses the data of a plain run now and then.
+    patch = "" if name == "xdist" else "patch = subprocess\n"
+    suite.write({".coveragerc": f"[run]\nsource = .\nomit = read.py\nparallel = false\n{patch}"})
     program, options = WAYS[name]
     plain = _measure(suite, program, options, [])
     isolated = _measure(suite, program, options, ["--isolate"])
