@@ -72,6 +72,18 @@ FOR_PROC: Final[Mapping[Environment, str]] = {
 FOR_HOSTNAME: Final[Mapping[Environment, str]] = {
     Environment.PODMAN: "podman run --cap-add SYS_ADMIN",
 }
+#: What makes a container's cgroups writable, for the caps.
+FOR_CGROUPS: Final[Mapping[Environment, str]] = {
+    Environment.PODMAN: (
+        "podman run --security-opt unmask=/sys/fs/cgroup, or podman run --privileged"
+    ),
+    Environment.KUBERNETES: "securityContext: {privileged: true}",
+    Environment.GITHUB_CONTAINER: "container: {options: --privileged}",
+    Environment.GITLAB: "in the runner's config.toml, [runners.docker]: privileged = true",
+    Environment.DOCKER: (
+        "docker run --security-opt writable-cgroups=true, or docker run --privileged"
+    ),
+}
 #: On the machine that the container runs on.
 _ON_HOST: Final = frozenset({Environment.LIMIT, Environment.APPARMOR, Environment.CLONE})
 
@@ -160,6 +172,11 @@ def for_proc(signs: Signs) -> str:
 def for_hostname(signs: Signs) -> str:
     """Return the mend for a host name that cannot be set, or ""."""
     return _in_container(FOR_HOSTNAME, signs) or FOR_NAMESPACES.get(signs.environment(), "")
+
+
+def for_cgroups(signs: Signs) -> str:
+    """Return the mend for cgroups that are mounted read-only, or ""."""
+    return _in_container(FOR_CGROUPS, signs)
 
 
 def _in_container(mends: Mapping[Environment, str], signs: Signs) -> str:

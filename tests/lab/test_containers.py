@@ -36,6 +36,7 @@ OPTIONS: Final = {
     r"apparmor[=:]unconfined|appArmorProfile: \{type: Unconfined": ("--apparmor", "unconfined"),
     r"systempaths=unconfined|unmask=ALL|procMount: Unmasked": ("--systempaths", "unconfined"),
     r"--cap-add SYS_ADMIN": ("--cap-add", "SYS_ADMIN"),
+    r"writable-cgroups=true|unmask=/sys/fs/cgroup": ("--cgroup-rw",),
 }
 
 pytestmark = pytest.mark.usefixtures("footprint")
@@ -108,6 +109,17 @@ def test_masked_proc_is_partial_and_mended(kind: Environment) -> None:
     assert found["proc"]["state"] == "partial"
     assert found["proc"]["mend"] == mends.FOR_PROC[kind]
     assert mended["proc"]["state"] == "yes"
+
+
+@pytest.mark.parametrize("kind", mends.FOR_CGROUPS)
+def test_read_only_cgroups_are_mended(kind: Environment) -> None:
+    unconfined = ("--seccomp", "unconfined", "--apparmor", "unconfined")
+    found = doctor(kind, *unconfined)
+    mended = doctor(kind, *unconfined, *options_of(mends.FOR_CGROUPS[kind].split(", or ")[0]))
+
+    assert found["memory"]["errno"] == "EROFS"
+    assert found["memory"]["mend"] == mends.FOR_CGROUPS[kind]
+    assert mended["memory"]["state"] == "yes"
 
 
 @pytest.mark.parametrize("kind", mends.FOR_HOSTNAME)

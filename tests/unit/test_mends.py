@@ -59,6 +59,12 @@ def test_unknown_errors_have_no_mend() -> None:
     assert mends.for_namespaces(errno.EPERM, SIGNS[Environment.PLAIN]) == ""
 
 
+def test_read_only_cgroups_are_mended_in_containers_only() -> None:
+    for environment, mend in mends.FOR_CGROUPS.items():
+        assert mends.for_cgroups(SIGNS[environment]) == mend
+    assert mends.for_cgroups(Signs()) == ""
+
+
 def test_masked_proc_is_mended_in_containers_only() -> None:
     for environment, mend in mends.FOR_PROC.items():
         assert mends.for_proc(SIGNS[environment]) == mend
@@ -68,7 +74,7 @@ def test_masked_proc_is_mended_in_containers_only() -> None:
 def test_every_mend_stands_in_the_documentation() -> None:
     page = Path(__file__).parents[2].joinpath("docs/how-to/run-in-ci-and-containers.md")
     text = page.read_text(encoding="utf-8")
-    tables = (mends.FOR_NAMESPACES, mends.FOR_PROC, mends.FOR_HOSTNAME)
+    tables = (mends.FOR_NAMESPACES, mends.FOR_PROC, mends.FOR_HOSTNAME, mends.FOR_CGROUPS)
 
     for mend in (mend for table in tables for mend in table.values()):
         for alternative in mend.split(", or "):

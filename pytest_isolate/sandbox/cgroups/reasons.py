@@ -5,17 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from typing import TYPE_CHECKING
-from typing import Final
 
+from pytest_isolate.sandbox import mends
 from pytest_isolate.sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.capabilities import Capability
-
-_DOCKER: Final = (
-    "in a container: docker run --security-opt writable-cgroups=true or --privileged, "
-    "podman run --security-opt unmask=/sys/fs/cgroup"
-)
 
 
 def no_controller(controller: str) -> SandboxError:
@@ -75,7 +70,8 @@ def refused(controller: str, error: OSError, version: str, path: str) -> Sandbox
     if code in {errno.EACCES, errno.EPERM}:
         why, mend = f"no writable {controller} cgroup", _delegation(version, path)
     elif code == errno.EROFS:
-        why, mend = f"{controller} cgroup is mounted read-only", _DOCKER
+        why = f"{controller} cgroup is mounted read-only"
+        mend = mends.for_cgroups(mends.Signs.read())
     else:
         known = SandboxError.from_os_error(error)
         why, mend = f"{known.what}: {known.why}", ""
