@@ -1,6 +1,7 @@
 """What runs in the laboratory: containers and kernels that refuse, for minutes.
 
-ISOLATE_TEST_LAB says that this is it; ISOLATE_TEST_CONFINE is the path of `confine`.
+ISOLATE_TEST_LAB says that this is it; ISOLATE_TEST_CONFINE and ISOLATE_TEST_VMLAB are the paths of
+`confine`, for containers, and `vmlab`, for machines.
 """
 
 from __future__ import annotations
