@@ -30,6 +30,7 @@ from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
+from pytest_isolate.timeline import plot
 from pytest_isolate.wire.frames import Confined
 from pytest_isolate.wire.frames import Event
 from pytest_isolate.wire.frames import Phase
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.outcome import Usage
     from pytest_isolate.sandbox.scene import Scene
     from pytest_isolate.sandbox.supervisor import End
+    from pytest_isolate.timeline import Timeline
     from pytest_isolate.wire.frames import Frame
     from pytest_isolate.wire.frames import Json
 
@@ -74,6 +76,7 @@ class Replay:
     left: list[str] = field(default_factory=list)  #: what is told of it at the session's end
     _trouble: SandboxError | None = None  #: what was wrong with what the test process said
     _sections: list[tuple[str, str]] = field(default_factory=list)  #: for a death's report
+    _extras: list[dict[str, Any]] = field(default_factory=list)  #: for pytest-html's page
     _death: Death | None = None
     _part_failed: bool = False  #: whether a subtest has
     _confined: bool = False  #: whether the test process has entered its sandbox
@@ -156,11 +159,19 @@ class Replay:
 
     # --- what the parent says ---
 
-    def judge(self, end: End, *, output: dict[str, str], stacks: str, cap: int | None) -> None:
+    def judge(
+        self,
+        end: End,
+        *,
+        output: dict[str, str],
+        stacks: str,
+        cap: int | None,
+        timeline: Timeline | None = None,
+    ) -> None:
         """Judge how the test process ended: if that fails the test, make the reports of it.
 
         *output* is what it had printed since its last report, *stacks* what it left of its
-        threads' stacks, *cap* its memory cap.
+        threads' stacks, *cap* its memory cap, *timeline* its memory if that is to be drawn.
         """
         ended = self._held is not None or self.stopped
         if end.garbage:
@@ -183,7 +194,15 @@ class Replay:
         if end.scene is not None:
             self._sections += self._what_was_seen(end.scene, outcome)
         self._sections.append(("Figures", deaths.figures(end.usage, cap)))
+        if timeline is not None:
+            self._draw(timeline, end, cap)
         self._die(death, when)
+
+    def _draw(self, timeline: Timeline, end: End, cap: int | None) -> None:
+        peak, scene = end.usage.memory_peak or 0, end.scene
+        if scene is not None and scene.seen is not None and not end.said_bye:
+            timeline.end(scene.seen, min(peak, sum(scene.memory.values())))
+        self._extras.append(plot(timeline.points or [(0.0, peak)], cap))
 
     @staticmethod
     def _what_was_seen(scene: Scene, outcome: Outcome) -> list[tuple[str, str]]:
@@ -218,6 +237,9 @@ class Replay:
             # As text, so that the line opens the message in summaries and in junitxml.
             failed.longrepr = death.text
         failed.sections[:0] = last.sections if last is not None else []
+        if self._extras:
+            extras = [*getattr(failed, "extras", ()), *self._extras]
+            failed.extras = extras  # type: ignore[attr-defined]  # pytest-html's
         failed.sections += [(name, text) for name, text in self._sections if text]
         if earlier is not None and earlier.failed:
             self._add(earlier)

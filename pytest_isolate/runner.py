@@ -25,6 +25,7 @@ from pytest_isolate import _compat
 from pytest_isolate import aftermath
 from pytest_isolate import child
 from pytest_isolate import live
+from pytest_isolate import timeline
 from pytest_isolate import top
 from pytest_isolate.guests import Guests
 from pytest_isolate.guests import limit
@@ -273,6 +274,7 @@ def _run(
             new_session=not live.interactive(config),
             preload=needed_libraries() if isinstance(lease.spec.root, DirectoryRoot) else (),
         )
+        line = timeline.wanted(config, lease.alarm)
         _compat.flush_streams(config)
         # Before the fork, and not while the test runs: until the process ends, every page that is
         # written to here is copied.
@@ -283,7 +285,7 @@ def _run(
             partial(child.run, item, runner.tap, output, order),
             timeout=policy.timeout if policy.asked("timeout") else limit(item),
             on_frame=replay.hear,
-            chore=output.keep_house,
+            chore=output.keep_house if line is None else line.between(output.keep_house),
             live=gate >= 0,
             last_words=LastWords(number=child.STACKS_SIGNAL, file=stacks),
         )
@@ -292,6 +294,7 @@ def _run(
             output=output.read(),
             stacks=_read_stacks(stacks),
             cap=cap,
+            timeline=line,
         )
         aftermath.inspect(lease, policy, replay)
     return end

@@ -133,9 +133,10 @@ class Inquest:
     def afterwards(self) -> None:
         """Look at what the process has left behind, if nothing was seen before."""
         if self._scene is None:
-            self._look()
+            self._scene = replace(self._look(), seen=None)
 
-    def _look(self, statistics: Mapping[str, int] | None = None) -> None:
+    def _look(self, statistics: Mapping[str, int] | None = None) -> Scene:
+        seen = Genuine.monotonic()
         alarm = self._lease.alarm
         if statistics is None:
             statistics = {} if alarm is None else alarm.statistics()
@@ -144,7 +145,8 @@ class Inquest:
         else:
             pids = namespace_of(self._lease.init)
         processes = inmates(pids, self._process.inner_pid())
-        self._scene = Scene(processes=processes, memory=by_kind(statistics))
+        self._scene = Scene(processes=processes, memory=by_kind(statistics), seen=seen)
+        return self._scene
 
     def answer(self, alarm: Alarm) -> bool:
         """Look into it that *alarm* rings, and let the kernel strike; return whether to go on so.
@@ -163,8 +165,7 @@ class Inquest:
         self._words.make_room()
         heard = _ask(self._process, self._words, alarm)
         # Not later: the kernel may strike before it is let.
-        self._look(statistics)
-        with _Deaths(self._scene) as deaths:
+        with _Deaths(self._look(statistics)) as deaths:
             if heard and not _await_words(self._process, self._words, _SHORT_WORDS_SECONDS):
                 alarm.make_room()
                 _await_words(self._process, self._words, _WORDS_SECONDS)
@@ -222,8 +223,8 @@ def _armed(alarm: Alarm) -> bool:
 class _Deaths:
     """Who of a scene's processes dies first."""
 
-    def __init__(self, scene: Scene | None) -> None:
-        self._processes = scene.processes if scene else ()
+    def __init__(self, scene: Scene) -> None:
+        self._processes = scene.processes
         self._pidfds: dict[int, Inmate] = {}
 
     def __enter__(self) -> _Deaths:

@@ -43,6 +43,7 @@ class Scene:
     processes: tuple[Inmate, ...] = ()  #: without PID 1, the largest first
     memory: Mapping[str, int] = field(default_factory=dict)  #: bytes by kind
     killed: tuple[Inmate, ...] = ()  #: whom the kernel killed for memory
+    seen: float | None = None  #: when, by the monotonic clock; `None` is after the process's end
 
 
 def inmates(pids: Iterable[int], main: int) -> tuple[Inmate, ...]:
