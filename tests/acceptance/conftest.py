@@ -100,6 +100,7 @@ class Suite:
     """A directory of tests."""
 
     directory: Path
+    patience: float = 100  #: seconds that a run may take
 
     def write(self, files: Mapping[str, str]) -> None:
         """Write test modules; a name without a dot is that of one."""
@@ -136,7 +137,7 @@ class Suite:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
-            timeout=100,
+            timeout=self.patience,
         )
         lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
         events = [_normalized(json.loads(line)) for line in lines]
