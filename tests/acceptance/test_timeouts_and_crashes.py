@@ -1,0 +1,194 @@
+"""A test that runs too long or crashes says where it was in every thread, and who was with it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from typing import Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Run
+    from tests.acceptance.conftest import Suite
+    from tests.conftest import Footprint
+
+TESTS: Final = """
+    import ctypes, os, pytest, re, signal, subprocess, sys, threading, time
+
+    slow = pytest.mark.isolated(timeout=1)
+
+    @pytest.fixture
+    def stuck(): time.sleep(60)
+    @slow
+    def test_stuck_in_setup(stuck): pass
+    @slow
+    def test_stuck_in_call(): time.sleep(60)
+    @pytest.fixture
+    def stuck_later(): yield; time.sleep(60)
+    @slow
+    def test_stuck_in_teardown(stuck_later): pass
+
+    def backtrack(): re.match(r"(a+)+$", "a" * 60 + "b")
+    @slow
+    def test_gil_is_held(): backtrack()
+    def block():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGALRM})
+        time.sleep(60)
+    @slow
+    def test_sigterm_is_blocked(): block()
+    def loop(*_):
+        while True: pass
+    @slow
+    def test_loops_in_a_handler():
+        signal.signal(signal.SIGUSR1, loop)
+        signal.raise_signal(signal.SIGUSR1)
+    @slow
+    def test_ignores_every_signal():
+        for number in range(1, 32):
+            if number not in (9, 19): signal.signal(number, lambda *_: None)
+        while True: signal.pause()
+    def wait_in_a_thread(): time.sleep(60)
+    @slow
+    def test_threads():
+        threads = [threading.Thread(target=wait_in_a_thread) for _ in range(3)]
+        for thread in threads: thread.start()
+        threads[0].join()
+    @slow
+    def test_family():
+        print("said", flush=True)
+        subprocess.run(["sh", "-c", "setsid sleep 601 & sleep 602"])
+
+    def null(): ctypes.string_at(0)
+    def test_sigsegv(): null()
+    def bus():
+        import mmap, tempfile
+        with tempfile.TemporaryFile() as file:
+            file.truncate(mmap.PAGESIZE)
+            memory = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+            file.truncate(0)
+            memory[0]
+    def test_sigbus(): bus()
+    def send(number): signal.raise_signal(number)
+    def test_sigfpe(): send(signal.SIGFPE)
+    def test_sigill(): send(signal.SIGILL)
+    def abort(): os.abort()
+    def test_sigabrt(): abort()
+    def test_stack_overflow():
+        sys.setrecursionlimit(1_000_000)
+        callback = ctypes.CFUNCTYPE(None)
+        def deeper(): again()
+        again = callback(deeper)
+        again()
+    def test_crash_of_a_thread():
+        thread = threading.Thread(target=abort)
+        thread.start()
+        thread.join()
+    def test_crash_with_company():
+        subprocess.Popen(["sleep", "603"])
+        null()
+"""
+LIMIT: Final = "Timed out: exceeded its limit of 1 s"
+#: Each death: the phase, the line, and the functions that were running, the outermost last.
+DEATHS: Final = {
+    "test_stuck_in_setup": ("setup", LIMIT, ["stuck"]),
+    "test_stuck_in_call": ("call", LIMIT, ["test_stuck_in_call"]),
+    "test_stuck_in_teardown": ("teardown", LIMIT, ["stuck_later"]),
+    "test_gil_is_held": ("call", LIMIT, ["backtrack", "test_gil_is_held"]),
+    "test_sigterm_is_blocked": ("call", LIMIT, ["block", "test_sigterm_is_blocked"]),
+    "test_loops_in_a_handler": ("call", LIMIT, ["loop", "test_loops_in_a_handler"]),
+    "test_ignores_every_signal": ("call", LIMIT, ["test_ignores_every_signal"]),
+    "test_threads": ("call", LIMIT, [*["wait_in_a_thread"] * 3, "join", "test_threads"]),
+    "test_family": ("call", LIMIT, ["run", "test_family"]),
+    "test_sigsegv": ("call", "Crashed: killed by SIGSEGV", ["null", "test_sigsegv"]),
+    "test_sigbus": ("call", "Crashed: killed by SIGBUS", ["bus", "test_sigbus"]),
+    "test_sigfpe": ("call", "Crashed: killed by SIGFPE", ["send", "test_sigfpe"]),
+    "test_sigill": ("call", "Crashed: killed by SIGILL", ["send", "test_sigill"]),
+    "test_sigabrt": ("call", "Crashed: killed by SIGABRT", ["abort", "test_sigabrt"]),
+    "test_stack_overflow": ("call", "Crashed: killed by SIGSEGV", ["deeper"]),
+    "test_crash_of_a_thread": (
+        "call",
+        "Crashed: killed by SIGABRT",
+        ["abort", "test_crash_of_a_thread"],
+    ),
+    "test_crash_with_company": (
+        "call",
+        "Crashed: killed by SIGSEGV",
+        ["null", "test_crash_with_company"],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def run(module_suite: Suite) -> Run:
+    """Return a run of all deaths."""
+    module_suite.write({"ends": TESTS})
+    return module_suite.run("--isolate", "-p", "no:cacheprovider")
+
+
+def sections(run: Run, name: str) -> dict[str, str]:
+    """Return the sections of the report of the death."""
+    return dict(run.reports(name)[DEATHS[name][0]]["sections"])
+
+
+@pytest.mark.parametrize("name", DEATHS)
+def test_death_is_told_of_in_the_phase_that_ran(name: str, run: Run) -> None:
+    phase, line, _ = DEATHS[name]
+
+    failed = {
+        when: one["text"] for when, one in run.reports(name).items() if one["outcome"] == "failed"
+    }
+    assert failed == {phase: line}
+
+
+@pytest.mark.parametrize("name", DEATHS)
+def test_stacks_show_every_thread(name: str, run: Run) -> None:
+    wanted = DEATHS[name][2]
+
+    stacks = sections(run, name)["Stacks of all threads"]
+    functions = re.findall(r" in (\w+)$", stacks, re.MULTILINE)
+    found = [one for one in functions if one in wanted]
+    # Of a stack that overflows the top hundred frames are shown.
+    assert (sorted(set(found)) if name == "test_stack_overflow" else found) == wanted
+    assert "_pytest" not in stacks
+
+
+def test_processes_that_were_alive_are_listed(run: Run) -> None:
+    timeout = sections(run, "test_family")
+    crash = sections(run, "test_crash_with_company")["Processes"].splitlines()
+
+    assert timeout["Captured stdout call"] == "said\n"
+    commands = [
+        line.partition("iB  ")[2].partition("iB  ")[2]
+        for line in timeout["Processes"].splitlines()[1:]
+    ]
+    assert "the test" in commands
+    assert {"sleep 601", "sleep 602"} <= set(commands)
+    assert crash[0].split() == ["pid", "RSS", "PSS", "command"]
+    assert crash[1].endswith("sleep 603")
+    assert len(crash) == 2
+
+
+def test_figures_are_there_after_everything_was_killed(run: Run) -> None:
+    figures = sections(run, "test_family")["Figures"]
+
+    assert re.search(r"^memory peak: [\d.]+ MiB of 1\.0 GiB$", figures, re.MULTILINE)
+    assert re.search(r"^most processes and threads at once: [4-9]$", figures, re.MULTILINE)
+
+
+def test_grandchildren_die_with_the_test(suite: Suite, footprint: Footprint) -> None:
+    suite.write({
+        "family": """
+            import subprocess, time
+
+            def test_family():
+                subprocess.Popen(["sh", "-c", "setsid sh -c 'setsid sleep 604 & sleep 605' &"])
+                time.sleep(60)
+        """
+    })
+
+    run = suite.run("--isolate", "--isolate-timeout=1", ISOLATE_TEST_TOKEN=footprint.token)
+
+    assert run.outcomes("test_family")["call"] == "failed"
+    assert "sleep 604" in run.output
+    assert footprint.left() == []
