@@ -16,6 +16,8 @@ from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
 from pytest_isolate.sandbox.outcome import TimedOut
 from pytest_isolate.sandbox.outcome import Usage
+from pytest_isolate.sandbox.scene import Inmate
+from pytest_isolate.sandbox.scene import Scene
 
 MIB = 1024**2
 TROUBLE = SandboxError("read what the test process sent", "it is no frame")
@@ -154,3 +156,41 @@ Thread 0x2 (most recent call first):
         "Thread 0x2 (most recent call first):",
         '  File "/thread.py", line 4 in run',
     ]
+
+
+def test_stacks_end_where_pytest_calls_the_suite() -> None:
+    stacks = """\
+Current thread 0x1 (most recent call first):
+  File "/test.py", line 1 in fixture
+  File "/site-packages/_pytest/fixtures.py", line 2 in call_fixture_func
+  File "/site-packages/pluggy/_callers.py", line 3 in _multicall"""
+    within_pytest = """\
+Current thread 0x1 (most recent call first):
+  File "/site-packages/_pytest/fixtures.py", line 2 in getfixturevalue"""
+
+    assert deaths.of_the_suite(stacks, "/ours.py").splitlines()[1:] == [
+        '  File "/test.py", line 1 in fixture',
+    ]
+    assert deaths.of_the_suite(within_pytest, "/ours.py") == within_pytest
+
+
+TEST = Inmate(pid=2, outer=12, command="pytest", is_main=True, rss=30 * MIB, pss=20 * MIB)
+CHILD = Inmate(pid=3, outer=13, command="sh -c \n" + "x" * 200, is_main=False, rss=MIB)
+
+
+def test_processes_are_a_table() -> None:
+    assert deaths.processes(Scene(processes=(TEST, CHILD), killed=(TEST,))).splitlines() == [
+        "pid       RSS       PSS  command",
+        "  2  30.0 MiB  20.0 MiB  the test  <- killed by the kernel",
+        "  3   1.0 MiB         ?  sh -c \\n" + "x" * 89 + "...",
+    ]
+    assert deaths.processes(Scene(processes=(CHILD,) * 25)).endswith("\nand 5 smaller ones")
+    assert deaths.processes(Scene()) == ""
+
+
+def test_killed_child_is_told_from_a_killed_test() -> None:
+    assert deaths.killed(Scene(killed=(TEST,))) == "pid 2 (20.0 MiB): the test"
+    assert deaths.killed(Scene(killed=(CHILD,))).endswith(
+        "\nThe test itself was not killed; it fails for that all the same."
+    )
+    assert deaths.killed(Scene()) == ""
