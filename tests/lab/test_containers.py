@@ -163,9 +163,11 @@ def test_pytest_in_a_plain_container(kind: Environment, recourse: str, tmp_path:
     elif recourse == "fail":
         assert "; not to be had (fail): a sandbox's userns: " in header
         assert f"mend: {mends.FOR_NAMESPACES[kind]}" in done.stdout
-        assert "ERROR test_x.py::test_pass - Isolation failed: a sandbox's userns" in done.stdout
+        assert "ERROR test_x.py::test_pass" in done.stdout
+        assert "\nIsolation failed: a sandbox's userns: " in done.stdout
         return
     else:
         assert "; partial (no userns); Landlock (ABI " in header
     assert "PASSED test_x.py::test_pass" in done.stdout
-    assert "FAILED test_x.py::test_crash - Crashed: killed by SIGABRT" in done.stdout
+    assert "FAILED test_x.py::test_crash" in done.stdout
+    assert "\nCrashed: killed by SIGABRT\n" in done.stdout
