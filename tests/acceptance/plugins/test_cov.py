@@ -64,14 +64,17 @@ READ = """
             found[f"{context} {file}"] = [sorted(some) for some in marks]
     print(json.dumps(found))
 """
+FILES = {
+    "a": TESTS,
+    "measured.py": MODULE,
+    "late.py": "def f():\n    pass\n",
+    "read.py": READ,
+    ".coveragerc": "[run]\nsource = .\nomit = read.py\nparallel = false\npatch = subprocess\n",
+}
 WAYS = {
     "lines": ("pytest", ["--cov=."]),
     "branches": ("pytest", ["--cov=.", "--cov-branch"]),
     "contexts": ("pytest", ["--cov=.", "--cov-branch", "--cov-context=test"]),
-    "xdist": (
-        "pytest",
-        ["--cov=.", "--cov-branch", "-n2", "-p", "xdist.plugin", "-k", "not subprocess"],
-    ),
     "run": ("coverage", []),
     "run_branches": ("coverage", ["--branch"]),
 }
@@ -97,6 +100,18 @@ def test_data_is_the_same(name: str, suite: Suite) -> None:
     marks = str(plain)
     assert "measured.py" in marks
     assert "late.py" in marks
+
+
+def test_workers_lose_nothing(suite: Suite) -> None:
+    suite.write(FILES)
+    suite.write({".coveragerc": "[run]\nsource = .\nomit = read.py\n"})
+    options = ["--cov=.", "--cov-branch", "-k", "not subprocess"]
+
+    # Compared with a run of one process: pytest-cov loses a plain worker's data now and then.
+    alone = _measure(suite, "pytest", options, [])
+    workers = _measure(suite, "pytest", ["-p", "xdist.plugin", "-n2", *options], ["--isolate"])
+
+    assert workers == alone
 
 
 def _measure(suite: Suite, program: str, options: list[str], isolate: list[str]) -> object:
