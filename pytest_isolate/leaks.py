@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Sequence
 
-    from pytest_isolate.sandbox.leftovers import Leftover
+    from pytest_isolate.sandbox.scene import Inmate
     from pytest_isolate.sandbox.survey import Change
 
 #: How many lines one test has.
@@ -24,7 +24,7 @@ MOST: Final = 50
 class Left:
     """What was there at a test's end and not at its beginning."""
 
-    processes: Sequence[Leftover] = ()
+    processes: Sequence[Inmate] = ()
     threads: Sequence[str] = ()
     changes: Sequence[Change] = ()
 

@@ -153,14 +153,20 @@ def _write_maps(begin: int, maps: IdMaps) -> NoReturn:
 
 
 def _serve(notes: tuple[str, ...], layers: Mapping[str, int] = _NO_LAYERS) -> NoReturn:
-    """Wait for the end; the keeper takes *layers* over by /proc meanwhile."""
+    """Wait for the end.
+
+    The keeper takes *layers* over by /proc, and says so: until they are closed, a test that has
+    all capabilities could reach them here.
+    """
     # Children of an ignored SIGCHLD are reaped by the kernel, see waitpid(2): no orphan of the
     # test stays a zombie, and PID 1 has nothing to do.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _say(Stage.READY, notes=list(notes), layers=dict(layers))
     os.close(_REPORT_FD)
     while os.read(_LIFE_FD, 1):
-        pass
+        for fd in layers.values():
+            os.close(fd)
+        layers = _NO_LAYERS
     os._exit(0)
 
 

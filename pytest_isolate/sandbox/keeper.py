@@ -68,6 +68,7 @@ class Cell:
     scratch: str = ""  #: a directory, of a sandbox without a root of its own
     notes: list[str] = field(default_factory=list)
     layers: dict[str, int] = field(default_factory=dict)  #: see `staging.open_layers`
+    inits_layers: dict[str, int] = field(default_factory=dict)  #: the same, as init has them
     said_ready: bool = False
     handed_over: bool = False  #: the parent reads the counters, so they stay until it retires it
     dying: bool = False
@@ -76,6 +77,15 @@ class Cell:
     def ready(self) -> bool:
         """Whether it can be entered: init's own word may come before the one of its birth."""
         return self.said_ready and self.pidfd >= 0
+
+    def take_layers(self) -> None:
+        """Open the directories that init has open, and let it close them. Raises OSError."""
+        if not self.inits_layers:
+            return
+        for name, fd in self.inits_layers.items():
+            path = f"/proc/{self.init}/fd/{fd}"
+            self.layers[name] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.write(self.life, init.GO_ON)
 
     def close_layers(self) -> None:
         """Close the descriptors of its layers, when they are with who looks at them."""
@@ -246,9 +256,7 @@ class Keeper:
                 self._welcome(cell, pid, os.pidfd_open(pid))
             case {"stage": init.Stage.READY, "notes": list(notes), "layers": dict(layers)}:
                 cell.notes += notes
-                for name, fd in layers.items():
-                    path = f"/proc/{cell.init}/fd/{fd}"
-                    cell.layers[name] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                cell.inits_layers = layers
                 cell.said_ready = True
             case {"stage": init.Stage.FAILED, "error": dict(error)}:
                 cell.error = SandboxError.from_json(error)
@@ -261,6 +269,12 @@ class Keeper:
 
     def _hand_over(self, cell: Cell) -> None:
         if cell.number <= 0 or not self._open:
+            return
+        try:
+            cell.take_layers()
+        except OSError as error:
+            cell.error = SandboxError.from_os_error(error)
+            self._refuse(cell)
             return
         joins = cell.group.join_fds if cell.group else ()
         counters = cell.group.counter_fds if cell.group else {}

@@ -9,6 +9,7 @@ import select
 import shutil
 import socket
 import tempfile
+import time
 from typing import TYPE_CHECKING
 from typing import Final
 
@@ -22,6 +23,7 @@ from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import MinimalRoot
 from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.sandbox.spec import User
 from pytest_isolate.sandbox.survey import Change
 from pytest_isolate.sandbox.survey import Ignored
 from pytest_isolate.sandbox.survey import What
@@ -205,15 +207,19 @@ def test_other_roots_are_surveyed_too(kind: str, look: Look, home: Path) -> None
     }
 
 
-def test_layers_are_out_of_reach_of_the_test(look: Look) -> None:
-    """The descriptors that lead to them are covered in the test's process."""
+@pytest.mark.parametrize("user", User)
+def test_layers_are_out_of_reach_of_the_test(user: User, look: Look) -> None:
+    """The descriptors that lead to them are covered in its process, and closed in init."""
 
     def find() -> None:
-        for name in os.listdir("/proc/self/fd"):
-            with suppress(OSError):
-                assert not os.path.isdir(f"/proc/self/fd/{name}/0.upper")
+        time.sleep(0.1)
+        for process in ("self", "1"):
+            with suppress(PermissionError):
+                for name in os.listdir(f"/proc/{process}/fd"):
+                    with suppress(OSError):
+                        assert not os.path.isdir(f"/proc/{process}/fd/{name}/0.upper")
 
-    assert look(find) == {}
+    assert look(find, Spec(surveyed=True, user=user)) == {}
 
 
 def test_sandbox_that_is_not_surveyed_has_no_layers(pool: Pool) -> None:

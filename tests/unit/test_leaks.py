@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from pytest_isolate.leaks import MOST
 from pytest_isolate.leaks import Left
 from pytest_isolate.leaks import tell
-from pytest_isolate.sandbox.leftovers import Leftover
+from pytest_isolate.sandbox.scene import Inmate
 from pytest_isolate.sandbox.survey import Change
 from pytest_isolate.sandbox.survey import What
+
+SLEEP: Final = Inmate(pid=3, outer=300, command="sleep 9", is_main=False, rss=0)
 
 
 def test_counts_leave_out_what_there_is_none_of() -> None:
     written = [Change(path=f"/{n}", what=What.WRITTEN, size=1024) for n in range(2)]
-    sleep = Leftover(pid=3, command="sleep 9")
 
     assert Left(changes=written).summary() == "2 paths written (2.0 KiB)"
-    assert Left(processes=[sleep], threads=["a", "b"]).summary() == "1 process, 2 threads"
+    assert Left(processes=[SLEEP], threads=["a", "b"]).summary() == "1 process, 2 threads"
     assert (
         Left(
             changes=[
@@ -33,7 +36,7 @@ def test_counts_leave_out_what_there_is_none_of() -> None:
 
 def test_lines_are_processes_threads_and_files() -> None:
     left = Left(
-        processes=[Leftover(pid=3, command="sleep 9")],
+        processes=[SLEEP],
         threads=["napper (daemon)"],
         changes=[Change(path="/x", what=What.WRITTEN, size=5)],
     )

@@ -184,9 +184,11 @@ def test_partial_drops_what_takes_a_namespace_by_name() -> None:
         MARKER,
         {"rootfs": "minimal", "user": "root", "hostname": "box", "network": "none"},
     )
-    resolution = resolve(policy.override(INI, {"unavailable": "degrade"}), machine("userns"))
+    run = {"unavailable": "degrade", "report_leaks": "fail", "keep": "all"}
+    resolution = resolve(policy.override(INI, run), machine("userns"))
 
     assert isinstance(resolution, Resolved)
+    assert not resolution.spec.surveyed
     assert resolution.spec.network is Network.NONE
     assert resolution.spec.user is User.KEEP
     assert resolution.spec.root == HostRoot()
@@ -194,6 +196,8 @@ def test_partial_drops_what_takes_a_namespace_by_name() -> None:
         "network none (TCP alone)",
         "hostname kept (no hostname)",
         "rootfs host (no mnt)",
+        "report_leaks off (no mnt)",
+        "keep none (no mnt)",
         "user keep (no userns)",
     )
 
