@@ -139,6 +139,24 @@ def flush_streams(config: pytest.Config) -> None:
             stream.flush()  # type: ignore[union-attr]  # suppressed
 
 
+@contextmanager
+def uncaptured(config: pytest.Config) -> Generator[None]:
+    """Let standard input, output and error lead where they did before pytest captured them."""
+    manager = _capture_manager(config)
+    if manager is None:
+        yield
+        return
+    capturing = manager._global_capturing
+    suspended = capturing is not None and capturing._state == "suspended"
+    manager.suspend(in_=True)
+    try:
+        yield
+    finally:
+        manager.resume()
+        if suspended:
+            manager.suspend_global_capture(in_=False)
+
+
 def capture_files(config: pytest.Config) -> dict[int, int]:
     """Return the descriptors of the files that standard output (1) and error (2) go to."""
     return {one.targetfd: one.tmpfile.fileno() for one in _fd_captures(config)[1:]}
@@ -270,6 +288,24 @@ def move_cursor(config: pytest.Config, line: str, *, ended: bool) -> None:
         reporter._tw._current_line = line
         if ended:
             reporter.currentfspath = None
+
+
+def is_shown_by_debugger(report: Any) -> bool:  # noqa: ANN401  # of a test or a collection
+    """Return whether --pdb has shown *report*."""
+    return getattr(report, "_pdbshown", False)
+
+
+def note_shown_by_debugger(report: Any) -> None:  # noqa: ANN401  # the attribute is not declared
+    """Let the terminal reporter leave *report* out of its summary: --pdb has shown it."""
+    report._pdbshown = True
+
+
+def end_line(config: pytest.Config) -> None:
+    """End the line that the terminal reporter is on, so that others can write to the terminal."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.ensure_newline()
+        reporter._tw.flush()
 
 
 # --- in the parent ---

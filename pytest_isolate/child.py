@@ -56,6 +56,10 @@ BROKEN: Final = "broken"
 THREADS: Final = "threads"
 #: How long threads may take to end: some have been told to, and are about to.
 _PATIENCE_SECONDS: Final = 0.2
+#: The name of the event that tells that the debugger has taken the terminal, or left it.
+DEBUGGER: Final = "debugger"
+#: The name of the event that tells that the debugger has shown the last report.
+SHOWN: Final = "shown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,7 @@ class Order:
     gate: int  #: a pipe with a byte for each report that the parent has shown, or -1: do not wait
     guests: Guests
     random_state: tuple[Any, ...]  #: CPython seeds a forked process anew
-    on_interrupt: Handler  #: of SIGINT, if the parent ignores it for the time being
+    release_interrupts: Callable[[], None]  #: gives SIGINT back, which the parent has taken over
     threads: tuple[str, ...] = ()  #: names of the parent's threads, if they are to be warned of
     leaks: bool = False  #: whether to tell what threads the test leaves running
 
@@ -110,6 +114,28 @@ class Tap:
         yield
         self.voice.note_count()
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_enter_pdb(self) -> None:
+        """Tell that somebody looks at the test."""
+        if self.voice is not None:
+            self.voice.begin_debugging()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_exception_interact(
+        self, report: pytest.CollectReport | pytest.TestReport
+    ) -> Generator[None, object, object]:
+        """Tell that the debugger has shown the report: the summary leaves it out."""
+        try:
+            return (yield)
+        finally:
+            if self.voice is not None and _compat.is_shown_by_debugger(report):
+                self.voice.send(Event(SHOWN, {}))
+
+    def pytest_leave_pdb(self) -> None:
+        """Tell that the test goes on."""
+        if self.voice is not None:
+            self.voice.send(Event(DEBUGGER, {"on": False}))
+
     def pytest_warning_recorded(
         self,
         warning_message: warnings.WarningMessage,
@@ -147,6 +173,11 @@ class Voice:
     def enter(self, when: reports.When) -> None:
         """Tell that a phase begins."""
         self.send(Phase(self._item.nodeid, when))
+
+    def begin_debugging(self) -> None:
+        """Tell that the debugger takes the terminal."""
+        self._ledger.forget_cursor()
+        self.send(Event(DEBUGGER, {"on": True}))
 
     def send(self, frame: Frame) -> None:
         """Send *frame*; if the test has closed the pipe, the parent will see what is missing."""
@@ -206,8 +237,6 @@ def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Write
     """Run *item* in this process, a fork of the parent's, and tell *writer* of it."""
     config = item.config
     random.setstate(order.random_state)
-    if order.on_interrupt is not None:
-        signal.signal(signal.SIGINT, order.on_interrupt)
     faulthandler.enable(order.stacks)
     _touch_signal_stack()
     faulthandler.register(STACKS_SIGNAL, order.stacks)
@@ -221,7 +250,7 @@ def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Write
     leave = order.guests.begin(item, voice.send)
     try:
         with _compat.recording_warnings(item):
-            _protocol(item, voice)
+            _protocol(item, voice, order)
         voice.tell_changes()
         leave()
         if order.leaks:
@@ -250,9 +279,10 @@ def _touch_signal_stack() -> None:
     signal.raise_signal(STACKS_SIGNAL)
 
 
-def _protocol(item: pytest.Item, voice: Voice) -> None:
+def _protocol(item: pytest.Item, voice: Voice, order: Order) -> None:
     """Run pytest's protocol; what ends the session there has to end the parent's."""
     try:
+        order.release_interrupts()
         _compat.runtestprotocol(item, log=True, nextitem=None)
     except pytest.exit.Exception as error:
         _wind_up(item)

@@ -31,6 +31,10 @@ class Ledger:
         self._numbers = _compat.note_directory_numbers(item.config)
         self._known_numbers: dict[str, int] = {}
 
+    def forget_cursor(self) -> None:
+        """Take it that the cursor is elsewhere, even if it comes back: the parent moves its own."""
+        self._cursor = {}
+
     def entries(self) -> Iterator[Event]:
         """Yield each change."""
         config = self._item.config

@@ -73,6 +73,14 @@ def register(parser: pytest.Parser) -> None:
         default=None,
         help="isolate nothing, not even marked tests, as for debugging",
     )
+    group.addoption(
+        "--isolate-shell",
+        dest="isolate_shell",
+        action="store_const",
+        const=True,
+        default=None,
+        help="open a shell in the sandbox of each isolated test that fails, while it still lives",
+    )
 
 
 def _ini_types() -> Mapping[Shape, Any]:

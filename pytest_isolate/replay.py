@@ -71,6 +71,9 @@ class Replay:
     guests: Guests
     log: bool  #: whether reports of phases are shown, or left to the caller
     shown: Callable[[], None] = lambda: None  #: tells the test process that its report was
+    failed: Callable[[pytest.TestReport], None] = lambda _: None  #: hears before that of a failure
+    debugged: Callable[[bool], None] = lambda _: None  #: hears whether the debugger is open
+    attended: bool = False  #: whether somebody will look at a failure before the test goes on
     reports: list[pytest.TestReport] = field(default_factory=list)  #: of phases, in order
     threads: list[str] = field(default_factory=list)  #: that run on at the test's end
     left: list[str] = field(default_factory=list)  #: what is told of it at the session's end
@@ -83,6 +86,8 @@ class Replay:
     _phase: When = "setup"
     _since: float = field(default_factory=time.time)
     _held: pytest.TestReport | None = None  #: the teardown's
+    _early: pytest.TestReport | None = None  #: the teardown's, if it was shown without figures
+    _last: pytest.TestReport | None = None  #: of a phase or a subtest
     _stops: list[Stop] = field(default_factory=list)
     _warnings: list[dict[str, Any]] = field(default_factory=list)  #: the hook's arguments
 
@@ -101,6 +106,7 @@ class Replay:
             case Phase(when=("setup" | "call" | "teardown") as when):
                 self._phase = when
                 self._since = time.time()
+                self.debugged(False)  # noqa: FBT003  # it is not told when a test is quit
             case Report(data=data):
                 self._hear_report(data)
                 self.shown()
@@ -110,16 +116,25 @@ class Replay:
                 self._stops.append(frame)
                 if kind in _AFTERWARDS and not getattr(self.item.session, kind):
                     setattr(self.item.session, kind, reason)
-            case Event(name, data) if name == child.BROKEN:
-                self._trouble = SandboxError("run pytest's hooks", str(data.get("error")))
-                self._sections.append(("Internal error", str(data.get("traceback"))))
-            case Event(child.THREADS, {"names": list(names)}):
-                self.threads = [str(name) for name in names]
             case Event(name, data):
-                ledger.enter(self.item, name, data)
-                self.guests.hear(self.item, name, data)
+                self._hear_event(name, data)
             case _:
                 pass
+
+    def _hear_event(self, name: str, data: Json) -> None:
+        match name, data:
+            case child.BROKEN, _:
+                self._trouble = SandboxError("run pytest's hooks", str(data.get("error")))
+                self._sections.append(("Internal error", str(data.get("traceback"))))
+            case child.DEBUGGER, {"on": bool(on)}:
+                self.debugged(on)
+            case child.SHOWN, _ if self._last is not None:
+                _compat.note_shown_by_debugger(self._last)
+            case child.THREADS, {"names": list(names)}:
+                self.threads = [str(name) for name in names]
+            case _:
+                ledger.enter(self.item, name, data)
+                self.guests.hear(self.item, name, data)
 
     def _hear_report(self, data: Json) -> None:
         try:
@@ -129,18 +144,27 @@ class Replay:
             return
         if verdict is not None:
             self.tap.verdicts[id(report)] = verdict
-        if not reports.is_main(report):
+        self._last = report
+        if reports.is_main(report):
+            self._hear_main(report)
+        else:
             self._part_failed |= report.failed
             self._show(report)
-            return
+        if report.failed:
+            self.failed(report)
+
+    def _hear_main(self, report: pytest.TestReport) -> None:
         self.item.user_properties[:] = report.user_properties
         if self._held is not None:
             self._add(self._held)
             self._held = None
-        if report.when == "teardown":
-            self._held = report
-        else:
+        if report.when != "teardown":
             self._add(report)
+            return
+        self._held = report
+        if self.attended and report.failed and self.log:
+            self._show(report)
+            self._early = report
 
     def _hear_warning(self, frame: Warned) -> None:
         try:
@@ -151,7 +175,7 @@ class Replay:
 
     def _add(self, report: pytest.TestReport) -> None:
         self.reports.append(report)
-        if self.log:
+        if self.log and report is not self._early:
             self._show(report)
 
     def _show(self, report: pytest.TestReport) -> None:
@@ -196,7 +220,9 @@ class Replay:
         self._sections.append(("Figures", deaths.figures(end.usage, cap)))
         if timeline is not None:
             self._draw(timeline, end, cap)
-        self._die(death, when)
+        failed = self._die(death, when)
+        if failed.failed:
+            self.failed(failed)
 
     def _draw(self, timeline: Timeline, end: End, cap: int | None) -> None:
         peak, scene = end.usage.memory_peak or 0, end.scene
@@ -224,7 +250,7 @@ class Replay:
         else:
             self._die(death, self._dying())
 
-    def _die(self, death: Death, when: When) -> None:
+    def _die(self, death: Death, when: When) -> pytest.TestReport:
         """Make the report of the phase *when* that *death* ended, and those that are missing."""
         self._death = death
         earlier, self._held = self._held, None
@@ -249,6 +275,7 @@ class Replay:
             self._add(failed)
             self._held = self._make("teardown", None)
             self._held.sections[:] = failed.sections
+        return failed
 
     def _dying(self) -> When:
         """Return the phase that has begun and has no report yet."""

@@ -53,6 +53,8 @@ if sys.platform == "linux":
     from pytest_isolate.sandbox.entry import Entry
     from pytest_isolate.sandbox.inquest import LastWords
     from pytest_isolate.sandbox.interpreter import needed_libraries
+    from pytest_isolate.shell import Shells
+    from pytest_isolate.shell import check as check_shell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,6 +110,8 @@ def configure(config: pytest.Config) -> None:
     if policy.enabled and not switched_off(config) and sys.platform != "linux":
         msg = f"--isolate needs Linux, and this is {sys.platform}"
         raise pytest.UsageError(msg)
+    if sys.platform == "linux":
+        check_shell(config)
     runner = config.stash[runner_key] = Runner(config)
     config.pluginmanager.register(runner.tap, "isolate-tap")
     config.add_cleanup(runner.sandboxes.close)
@@ -199,7 +203,7 @@ def take_timer(item: pytest.Item, settings: TimerSettings) -> bool | None:
         return None
     if isinstance(_resolution(item, policy), Unconfined):
         return None
-    if not live.interactive(item.config):
+    if not live.wants_debugger(item.config):
         take_limit(item, settings)
     return True
 
@@ -257,12 +261,16 @@ def _run(
         output = stack.enter_context(closing(Output(config, cap=cap)))
         stacks = live.own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
         gate = live.gate(stack, replay) if live.talks_live(config) else -1
+        visitor = live.Visitor(shared=live.wants_debugger(config))
+        visitor.attend(stack)
+        replay.debugged = lambda on: visitor.debug(on=on)
+        replay.attended = live.wants_debugger(config) or live.wants_shell(config)
         order = child.Order(
             stacks=stacks,
             gate=gate,
             guests=runner.guests,
             random_state=random.getstate(),
-            on_interrupt=live.leave_interrupts(stack) if live.interactive(config) else None,
+            release_interrupts=visitor.release,
             threads=runner.new_threads(),
             leaks=policy.report_leaks is not Leaks.OFF,
         )
@@ -271,9 +279,13 @@ def _run(
             env=dict(policy.env),
             pass_env=policy.kept,
             keep_fds=(*_compat.inherited_fds(config), *output.fds, stacks, gate),
-            new_session=not live.interactive(config),
+            new_session=not live.wants_debugger(config),
             preload=needed_libraries() if isinstance(lease.spec.root, DirectoryRoot) else (),
         )
+        timeout = policy.timeout if policy.asked("timeout") else limit(item)
+        shells = Shells(item, lease, entry, visitor, timeout=timeout)
+        if live.wants_shell(config):
+            replay.failed = shells.open_for_report
         line = timeline.wanted(config, lease.alarm)
         _compat.flush_streams(config)
         # Before the fork, and not while the test runs: until the process ends, every page that is
@@ -283,8 +295,11 @@ def _run(
             lease,
             entry,
             partial(child.run, item, runner.tap, output, order),
-            timeout=policy.timeout if policy.asked("timeout") else limit(item),
+            timeout=timeout,
+            clock=visitor.clock,
             on_frame=replay.hear,
+            on_start=visitor.aim,
+            on_timeout=shells.open_for_timeout if live.wants_shell(config) else lambda: None,
             chore=output.keep_house if line is None else line.between(output.keep_house),
             live=gate >= 0,
             last_words=LastWords(number=child.STACKS_SIGNAL, file=stacks),

@@ -31,6 +31,7 @@ from pytest_isolate.resolution import Unavailable
 from pytest_isolate.resolution import resolve
 from pytest_isolate.sandbox import interpreter
 from pytest_isolate.sandbox import supervisor
+from pytest_isolate.sandbox import terminal
 from pytest_isolate.sandbox.entry import Entry
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
@@ -135,7 +136,7 @@ def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str]) -> in
         cwd=os.fspath(Path.cwd()) if from_host else "/",
         env=dict(policy.env),
         pass_env=policy.kept,
-        new_session=not os.isatty(0),
+        new_session=not terminal.is_there(),
     )
     failures: list[OSError] = []
 
@@ -145,7 +146,7 @@ def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str]) -> in
 
     lease = pool.lease(_with_interpreter(spec) if from_host else spec)
     try:
-        with _terminal(), _signals() as pass_on:
+        with terminal.lent(), _signals() as pass_on:
             end = supervisor.run(
                 lease,
                 entry,
@@ -182,16 +183,8 @@ def _status(outcome: Outcome) -> int:
 
 def _become(command: list[str], writer: Writer) -> None:
     """Be *command*, from inside the sandbox; its end is the process's end."""
-    if os.isatty(0):
-        # A process group of its own in the foreground, as a shell starts a job: Ctrl-C is its.
-        os.setpgid(0, 0)
-        _take_terminal(os.getpgrp())
-    for number in (*_PASSED_ON, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_DFL)
-    try:
-        os.execvp(command[0], command)  # noqa: S606  # no shell is what is wanted
-    except OSError as error:
-        writer.send(Event("exec", {"errno": error.errno, "strerror": error.strerror}))
+    failure = terminal.become([command])
+    writer.send(Event("exec", {"errno": failure.errno, "strerror": failure.strerror}))
 
 
 def _with_interpreter(spec: Spec) -> Spec:
@@ -224,24 +217,6 @@ def _signals() -> Iterator[Callable[[int], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _terminal() -> Iterator[None]:
-    """Take the terminal back when the command has ended."""
-    try:
-        yield
-    finally:
-        if os.isatty(0):
-            _take_terminal(os.getpgrp())
-
-
-def _take_terminal(group: int) -> None:
-    # Asked from the background this would stop us with SIGTTOU.
-    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    with suppress(OSError):
-        os.tcsetpgrp(0, group)
-    signal.signal(signal.SIGTTOU, before)
 
 
 def _say(line: str, status: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import replace
 import os
 from pathlib import Path
 import select
@@ -69,6 +70,11 @@ class Lease:
     scratch: str  #: the directory for its files if it has no root of its own, or ""
     alarm: Alarm | None  #: what rings when the memory cap is reached
     notes: tuple[str, ...]  #: what of the root file system could not be had in full
+
+    def uncapped(self) -> Lease:
+        """Return this sandbox for a process whose memory is nobody's concern."""
+        spec = replace(self.spec, watched=None)
+        return replace(self, spec=spec, joins=(), counters={}, alarm=None)
 
     def evidence(self) -> Evidence:
         """Return what the sandbox's cgroup has counted so far."""

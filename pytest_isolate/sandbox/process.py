@@ -192,6 +192,7 @@ def _relay(pid: int, relaying: int, init: int) -> NoReturn:
     *init* is a pidfd whose process's death has to be the death of all, where no PID namespace
     sees to that; or -1.
     """
+    os.setpgid(0, 0)  # the terminal's signals reach the process by itself, or are passed on once
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGRTMAX):
         signal.signal(number, lambda number, _: os.kill(pid, number))
     if init >= 0:

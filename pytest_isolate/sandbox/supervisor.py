@@ -9,6 +9,8 @@ import select
 from typing import TYPE_CHECKING
 from typing import Final
 
+from pytest_isolate.sandbox.clock import Clock
+from pytest_isolate.sandbox.clock import Deadline
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.inquest import Inquest
 from pytest_isolate.sandbox.outcome import Exited
@@ -60,8 +62,10 @@ def run(
     main: Callable[[Writer], None],
     *,
     timeout: float | None = None,
+    clock: Clock | None = None,
     on_frame: Callable[[Frame], None] = lambda _: None,
     on_start: Callable[[int], None] = lambda _: None,
+    on_timeout: Callable[[], None] = lambda: None,
     chore: Callable[[], float] = lambda: math.inf,
     live: bool = False,
     last_words: LastWords | None = None,
@@ -70,11 +74,12 @@ def run(
 
     *on_start* is told the pid, *on_frame* every frame: at once if it is *live*, else soon. *chore*
     is done now and then, and returns in how many seconds again at the latest. After *timeout*
-    seconds, for more memory than the cap that is watched, or if a callback raises, everything in
-    the sandbox is killed. Before that, and before the kernel kills for memory, the process is asked
-    for its *last_words*.
+    seconds of *clock*, for more memory than the cap that is watched, or if a callback raises,
+    everything in the sandbox is killed. Before that, and before the kernel kills for memory, the
+    process is asked for its *last_words*; after a timeout *on_timeout* is called before the kill.
     """
-    started = Genuine.monotonic()
+    clock = clock or Clock()
+    started = clock.now()
     watch = _Watch(on_frame)
     last = Exit()
     inquest: Inquest | None = None
@@ -88,7 +93,14 @@ def run(
             watch.memory = Watcher(lease.spec.watched, process.pid, lease.init)
             inquest = Inquest(process, lease, last_words)
             timed_out = _follow(
-                process, lease, watch, inquest, timeout=timeout, chore=chore, live=live
+                process,
+                lease,
+                watch,
+                inquest,
+                deadline=Deadline(timeout, clock),
+                chore=chore,
+                live=live,
+                on_timeout=on_timeout,
             )
             last = process.wait(timed_out=timed_out)
         except BaseException:
@@ -98,7 +110,7 @@ def run(
         finally:
             process.close()
         watch.garbage = process.reader.garbage
-    wall_seconds = Genuine.monotonic() - started
+    wall_seconds = clock.now() - started
     return _judge(lease, watch, inquest, last, timeout=timeout, wall_seconds=wall_seconds)
 
 
@@ -140,13 +152,13 @@ def _follow(
     watch: _Watch,
     inquest: Inquest,
     *,
-    timeout: float | None,
+    deadline: Deadline,
     chore: Callable[[], float],
     live: bool,
+    on_timeout: Callable[[], None],
 ) -> bool:
     """Read frames until the process has ended; return whether it was ended for a limit."""
     reader, alarm = process.reader, lease.alarm
-    deadline = _Deadline(timeout)
     poll = select.poll()
     poll.register(process.pidfd, select.POLLIN)
     if alarm is not None:
@@ -173,23 +185,10 @@ def _follow(
             # The signal may wake a process that waits for one, and it would go on.
             watch.is_over = True
             inquest.at_deadline()
+            if not watch.exceeded:
+                on_timeout()
             lease.kill()
-            deadline = _Deadline(_DYING_SECONDS, expired=True)
-
-
-class _Deadline:
-    """When the patience of *seconds* ends; *expired* says that it is the one after the first."""
-
-    def __init__(self, seconds: float | None, *, expired: bool = False) -> None:
-        self._time = math.inf if seconds is None else Genuine.monotonic() + seconds
-        self.expired = expired
-
-    def is_over(self) -> bool:
-        return Genuine.monotonic() >= self._time
-
-    def milliseconds(self, at_most: float = math.inf) -> float | None:
-        left = min(at_most, max(0.0, self._time - Genuine.monotonic()))
-        return None if left == math.inf else left * 1000
+            deadline = Deadline(_DYING_SECONDS, Clock(), expired=True)
 
 
 def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:

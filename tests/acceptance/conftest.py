@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from importlib import metadata
 import json
 import os
+import pty
 import re
+import select
 import subprocess
 import sys
+import termios
 import textwrap
+import time
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Final
+from typing import Self
+from typing import final
 from xml.etree import ElementTree as ET
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Sequence
     from pathlib import Path
 
 _RECORDER: Final = """
@@ -60,6 +68,10 @@ def pytest_warning_recorded(warning_message, when, nodeid, location):
 def pytest_sessionfinish(session, exitstatus):
     put(hook="end", status=int(exitstatus), failed=session.testsfailed, left=session.shouldfail)
 """
+#: How long a program at a terminal may take to say what is waited for.
+_PATIENCE_SECONDS: Final = 30.0
+#: Colours and cursor movements, which a terminal obeys and does not show.
+_ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 #: What differs from run to run.
 _VARYING: Final = (
     (re.compile(r"\b\d+\.\d\ds\b( \(\d+:\d\d:\d\d\))?"), "0.00s"),
@@ -95,6 +107,79 @@ class Run:
         return {when: event["outcome"] for when, event in self.reports(name).items()}
 
 
+@final
+class Terminal:
+    """A terminal with *command* in it, as the leader of its session, and somebody who types."""
+
+    def __init__(
+        self, command: Sequence[str], directory: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.seen = ""  #: all that was shown by now
+        self.status = -1  #: the exit status, or minus the signal's number
+        self._read = 0  #: how much of it `expect` has passed
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            os.chdir(directory)
+            os.execve(command[0], list(command), dict(environment))  # noqa: S606  # no shell here
+        self.modes = termios.tcgetattr(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)  # hangs up
+        if self.status == -1:
+            with suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the command."""
+        return self._pid
+
+    def expect(self, words: str) -> str:
+        """Wait for *words*, and return what came since those that were last waited for."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while (place := self.seen.find(words, self._read)) < 0:
+            if not self._take_in(end):
+                msg = f"{words!r} was not seen after {self.seen[self._read :]!r}"
+                raise AssertionError(msg)
+        passed = self.seen[self._read : place]
+        self._read = place + len(words)
+        return passed
+
+    def type(self, keys: str) -> None:
+        """Press *keys*."""
+        os.write(self._fd, keys.encode())
+
+    def end(self) -> str:
+        """Wait for the command's end, and return what came meanwhile."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while self._take_in(end):
+            pass
+        rest = self.seen[self._read :]
+        self._read = len(self.seen)
+        _, status = os.waitpid(self._pid, 0)
+        self.status = os.waitstatus_to_exitcode(status)
+        return rest
+
+    def has_its_modes(self) -> bool:
+        """Return whether echo and the rest are what they were at first."""
+        return termios.tcgetattr(self._fd) == self.modes
+
+    def _take_in(self, end: float) -> bool:
+        ready, _, _ = select.select([self._fd], [], [], max(0.0, end - time.monotonic()))
+        if not ready:
+            return False
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:  # nobody has the other side open
+            return False
+        text = data.decode(errors="replace").replace("\r\n", "\n")
+        self.seen = _ESCAPES.sub("", self.seen + text)
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Suite:
     """A directory of tests."""
@@ -112,6 +197,15 @@ class Suite:
     def twice(self, *arguments: str) -> tuple[Run, Run]:
         """Return a plain and an isolated run with the same *arguments*."""
         return self.run(*arguments), self.run("--isolate", *arguments)
+
+    def at_terminal(self, *arguments: str, **environment: str) -> Terminal:
+        """Start pytest at a terminal of its own."""
+        name = "isolated" if "--isolate" in arguments else "plain"
+        command = [sys.executable, "-m", "pytest", *_load_plugin(), *arguments]
+        command.append(f"--basetemp={self.directory.parent}/base-{name}")
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTEST_VERSION"}
+        settings = {"TERM": "dumb", "COLUMNS": "80", "SHELL": "/bin/sh", "PS1": "$ "}
+        return Terminal(command, self.directory, {**inherited, **settings, **environment})
 
     def run(self, *arguments: str, **environment: str) -> Run:
         """Run pytest."""
