@@ -302,7 +302,7 @@ def _run(
             on_timeout=shells.open_for_timeout if live.wants_shell(config) else lambda: None,
             chore=output.keep_house if line is None else line.between(output.keep_house),
             live=gate >= 0,
-            last_words=LastWords(number=child.STACKS_SIGNAL, file=stacks),
+            last_words=_last_words(stacks),
         )
         replay.judge(
             end,
@@ -313,6 +313,16 @@ def _run(
         )
         aftermath.inspect(lease, policy, replay)
     return end
+
+
+def _last_words(stacks: int) -> LastWords:
+    """Return how a test process is asked for its threads' stacks, in the file *stacks*."""
+    frame = sys._getframe()  # noqa: SLF001  # there is no other way to it
+    while frame.f_back is not None:
+        frame = frame.f_back
+    # The main thread comes last, down to this frame or to as many as faulthandler shows.
+    ends = (f" in {frame.f_code.co_name}\n".encode(errors="backslashreplace"), b"\n  ...\n")
+    return LastWords(number=child.STACKS_SIGNAL, file=stacks, ends=ends)
 
 
 def _read_stacks(file: int) -> str:

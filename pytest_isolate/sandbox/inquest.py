@@ -39,7 +39,8 @@ _WORDS_SECONDS: Final = 0.5  #: how long last words may take; some threads' stac
 _SHORT_WORDS_SECONDS: Final = 0.1  #: the same, before more room is made for them
 _WORDS_ROOM: Final = 1 << 16  #: bytes
 _PAUSE: Final = 0.002
-_QUIET: Final = 3  #: pauses without a further word that end the words
+_QUIET: Final = 50  #: pauses without a further word that end the words
+_LONGEST_END: Final = 512  #: bytes
 _KILL_SECONDS: Final = 0.3  #: how long the kernel may take to kill for memory that is asked for
 _DEATH_SECONDS: Final = 1.0  #: how long whom it kills may take to free the memory
 _MOST_ALARMS: Final = 16  #: that are looked into, of one sandbox: after that the kernel just kills
@@ -51,6 +52,7 @@ class LastWords:
 
     number: int
     file: int
+    ends: tuple[bytes, ...] = ()  #: what it ends with if it could say everything
 
     def forget(self) -> None:
         """Drop what was written so far; the process shares the position."""
@@ -61,6 +63,21 @@ class LastWords:
         """Have pages for what will be written: the process may not be given any."""
         self.forget()
         os.pwrite(self.file, bytes(_WORDS_ROOM), 0)
+
+    def text(self) -> bytes:
+        """Return what was written."""
+        return Genuine.pread(self.file, self.size(), 0)
+
+    def restore(self, text: bytes) -> None:
+        """Keep to *text*, what was written before, if there was nothing since."""
+        if self.size() == 0:
+            os.pwrite(self.file, text, 0)
+            Genuine.lseek(self.file, len(text), os.SEEK_SET)
+
+    def are_complete(self) -> bool:
+        """Return whether they end as they should."""
+        start = max(0, self.size() - _LONGEST_END)
+        return Genuine.pread(self.file, self.size() - start, start).endswith(self.ends)
 
     def size(self) -> int:
         """Return how much was written."""
@@ -97,8 +114,10 @@ def _await_words(process: Process, words: LastWords, seconds: float) -> bool:
             break
         size = words.size()
         quiet = quiet + 1 if size == last != 0 else 0
+        if quiet and words.are_complete():
+            break
         last = size
-    return last != 0
+    return words.size() != 0
 
 
 @final
@@ -162,6 +181,7 @@ class Inquest:
         self._alarms += 1
         before, former = self._kills(), self._scene
         statistics = alarm.statistics()  # before room is made
+        words = self._words.text()
         self._words.make_room()
         heard = _ask(self._process, self._words, alarm)
         # Not later: the kernel may strike before it is let.
@@ -169,6 +189,7 @@ class Inquest:
             if heard and not _await_words(self._process, self._words, _SHORT_WORDS_SECONDS):
                 alarm.make_room()
                 _await_words(self._process, self._words, _WORDS_SECONDS)
+            self._words.restore(words)
             alarm.strike()
             kills = self._await_kill(before)
             if not kills:
