@@ -70,6 +70,8 @@ def pytest_sessionfinish(session, exitstatus):
 """
 #: How long a program at a terminal may take to say what is waited for.
 _PATIENCE_SECONDS: Final = 30.0
+#: How long somebody looks at a prompt before pressing Ctrl-C.
+_THINKING_SECONDS: Final = 0.5
 #: Colours and cursor movements, which a terminal obeys and does not show.
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 #: What differs from run to run.
@@ -150,6 +152,9 @@ class Terminal:
 
     def type(self, keys: str) -> None:
         """Press *keys*."""
+        if "\x03" in keys:
+            # Python loses a signal between a prompt and the wait for input, with nothing of ours.
+            time.sleep(_THINKING_SECONDS)
         os.write(self._fd, keys.encode())
 
     def end(self) -> str:
