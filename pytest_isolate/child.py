@@ -168,6 +168,7 @@ class Voice:
         self._writer = writer
         self._ledger = Ledger(item)
         self._pid = Genuine.getpid()
+        self._on_terminal = order.gate >= 0  #: whether somebody sees what the test prints
         self._stops = {name: getattr(item.session, name) for name in ("shouldstop", "shouldfail")}
 
     def enter(self, when: reports.When) -> None:
@@ -177,6 +178,7 @@ class Voice:
     def begin_debugging(self) -> None:
         """Tell that the debugger takes the terminal."""
         self._ledger.forget_cursor()
+        self._on_terminal = True
         self.send(Event(DEBUGGER, {"on": True}))
 
     def send(self, frame: Frame) -> None:
@@ -194,7 +196,7 @@ class Voice:
             # A process that the test forked has come back from it. It must not go on as pytest,
             # whose captured output it would take, and nobody is to hear of it.
             Genuine.leave(0 if report.passed else 1)
-        if self._order.gate >= 0:
+        if self._on_terminal:
             # What the test has printed comes before what the parent prints of the report.
             _compat.flush_streams(self._item.config)
         self.tell_changes()

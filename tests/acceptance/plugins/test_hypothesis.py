@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.acceptance.conftest import Suite
 
 
@@ -29,7 +31,8 @@ def test_failures_are_the_same(suite: Suite) -> None:
     assert (isolated.output, isolated.events) == (plain.output, plain.events)
 
 
-def test_examples_survive(suite: Suite) -> None:
+def test_examples_survive(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)  # hypothesis keeps none there
     suite.write({
         "a": """
             from hypothesis import given, settings, strategies as st
