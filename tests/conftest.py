@@ -6,6 +6,7 @@ from contextlib import suppress
 import fcntl
 import os
 from pathlib import Path
+import signal
 import time
 from typing import TYPE_CHECKING
 from typing import Final
@@ -53,6 +54,13 @@ class Footprint:
             *(f"file {path}" for path in _files() - self._files),
             *(f"process {line}" for line in _processes(self.token)),
         ]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c() -> None:
+    """Let what tests start hear Ctrl-C: a shell's background jobs ignore it, and so do theirs."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
