@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.acceptance.conftest import Suite
 
 
@@ -31,8 +29,7 @@ def test_failures_are_the_same(suite: Suite) -> None:
     assert (isolated.output, isolated.events) == (plain.output, plain.events)
 
 
-def test_examples_survive(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)  # hypothesis keeps none there
+def test_examples_survive(suite: Suite) -> None:
     suite.write({
         "a": """
             from hypothesis import given, settings, strategies as st
@@ -47,6 +44,7 @@ def test_examples_survive(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None
         "--isolate",
         "-p",
         "_hypothesis_pytestplugin",
+        "--hypothesis-profile=default",  # that of CI keeps no examples
         "--hypothesis-show-statistics",
     ]
     first = suite.run(*arguments)
