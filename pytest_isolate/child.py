@@ -6,6 +6,7 @@ taken out: they act in the parent, where the tap's frames are replayed.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -239,6 +240,7 @@ def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Write
     """Run *item* in this process, a fork of the parent's, and tell *writer* of it."""
     config = item.config
     random.setstate(order.random_state)
+    atexit._clear()  # noqa: SLF001  # those of the parent; multiprocessing does the same
     faulthandler.enable(order.stacks)
     _touch_signal_stack()
     faulthandler.register(STACKS_SIGNAL, order.stacks)
@@ -257,6 +259,7 @@ def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Write
         leave()
         if order.leaks:
             voice.send(Event(THREADS, {"names": _staying_threads()}))
+        atexit._run_exitfuncs()  # noqa: SLF001  # `os._exit` calls none
     except Exception as error:  # noqa: BLE001  # the test process's outermost frame
         voice.send(_broken(error))
     finally:

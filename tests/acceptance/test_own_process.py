@@ -1,0 +1,112 @@
+"""What a test may do to its own process: isolated, it ends as it does without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Suite
+
+#: What a plain run goes on after as if nothing had been.
+HARMLESS: Final = """
+    import multiprocessing, os, signal, sys, threading, time
+    from multiprocessing import shared_memory
+    import pytest
+
+    def square(x): return x * x
+    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    def test_pool(method):
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            assert pool.map(square, [1, 2]) == [1, 4]
+    def test_shared_memory():
+        shared = shared_memory.SharedMemory(create=True, size=100)
+        shared.buf[0] = 1
+        shared.close(); shared.unlink()
+    def test_child_fails():
+        if os.fork() == 0: os._exit(3)
+        assert os.waitstatus_to_exitcode(os.wait()[1]) == 4
+    def test_daemon_thread(): threading.Thread(target=time.sleep, args=(50,), daemon=True).start()
+    def test_thread_leaves():
+        thread = threading.Thread(target=sys.exit, args=(3,), name="own"); thread.start(); thread.join()
+    def test_thread_raises():
+        thread = threading.Thread(target=lambda: 1 / 0, name="own"); thread.start(); thread.join()
+    def test_endless_recursion():
+        def again(): again()
+        with pytest.raises(RecursionError): again()
+    def test_handled_signal():
+        signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert 0
+    def test_current_directory_is_gone(tmp_path, monkeypatch):
+        place = tmp_path / "place"; place.mkdir()
+        monkeypatch.chdir(place); place.rmdir()
+        assert os.path.exists(".")
+"""
+#: What would be felt by later tests of a plain run.
+HARMFUL: Final = {
+    "mask": "os.umask(0o777)",
+    "environment": "os.environ.clear()",
+    "memory limit": "resource.setrlimit(resource.RLIMIT_AS, (2**29,) * 2); bytearray(2**30)",
+    "no stdout": "sys.stdout = None; assert 0",
+    "trace": "sys.settrace(lambda *_: None); sys.setprofile(lambda *_: None); assert 0",
+    "no more logs": "logging.shutdown(); logging.warning('after'); assert 0",
+    "locale": "locale.setlocale(locale.LC_ALL, 'C'); assert 0",
+    "directory": "os.chdir('/'); assert 0",
+}
+
+
+def test_reports_are_the_same(suite: Suite) -> None:
+    suite.write({"own": HARMLESS})
+
+    plain, isolated = suite.twice()
+
+    assert isolated == plain
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_last_report_is_the_same(name: str, suite: Suite) -> None:
+    suite.write({
+        "own": f"""
+            import locale, logging, os, resource, sys
+            def test_own(): print("said"); {HARMFUL[name]}
+        """
+    })
+
+    plain, isolated = suite.twice("-p", "no:cacheprovider")
+
+    assert isolated.events == plain.events
+
+
+def test_functions_for_the_end_are_called_at_the_end_of_the_test(suite: Suite) -> None:
+    suite.write({
+        "ends": """
+            import atexit, pathlib, pytest
+            def test_one(tmp_path): atexit.register((tmp_path.parent / "told").write_text, "one")
+            def test_two(tmp_path): print((tmp_path.parent / "told").read_text()); assert 0
+        """,
+        "conftest.py": """
+            import atexit, os, pathlib
+            atexit.register(lambda: print("of pytest's process", file=open("told", "a")))
+        """,
+    })
+
+    run = suite.run("--isolate", "--isolate-writable=.")
+
+    assert dict(run.reports("test_two")["call"]["sections"])["Captured stdout call"] == "one\n"
+    assert (suite.directory / "told").read_text("utf-8") == "of pytest's process\n"
+
+
+def test_threads_that_never_end_do_not_hold_the_run_up(suite: Suite) -> None:
+    suite.write({
+        "threads": """
+            import threading, time
+            def test_one(): threading.Thread(target=time.sleep, args=(500,)).start()
+        """
+    })
+
+    run = suite.run("--isolate")
+
+    assert run.outcomes("test_one") == {"setup": "passed", "call": "passed", "teardown": "passed"}
