@@ -34,9 +34,10 @@ _RECORDER: Final = """
 import json, os, pytest
 
 # Bound here: tests patch what they are called by.
-def put(_file=open(os.environ["RECORD"], "a", encoding="utf-8"), _dumps=json.dumps, **event):
-    _file.write(_dumps(event) + "\\n")
-    _file.flush()
+FD = os.open(os.environ["RECORD"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def put(_write=os.write, _dumps=json.dumps, **event):
+    data = (_dumps(event) + "\\n").encode()
+    assert _write(FD, data) == len(data)
 
 def pytest_runtest_logstart(nodeid, location):
     put(hook="start", nodeid=nodeid, location=location)
