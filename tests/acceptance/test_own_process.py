@@ -30,7 +30,8 @@ HARMLESS: Final = """
         assert os.waitstatus_to_exitcode(os.wait()[1]) == 4
     def test_daemon_thread(): threading.Thread(target=time.sleep, args=(50,), daemon=True).start()
     def test_thread_leaves():
-        thread = threading.Thread(target=sys.exit, args=(3,), name="own"); thread.start(); thread.join()
+        thread = threading.Thread(target=sys.exit, args=(3,), name="own")
+        thread.start(); thread.join()
     def test_thread_raises():
         thread = threading.Thread(target=lambda: 1 / 0, name="own"); thread.start(); thread.join()
     def test_endless_recursion():
