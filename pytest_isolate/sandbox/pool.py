@@ -114,7 +114,7 @@ class Pool:
         self._encoded: dict[Spec, dict[str, object]] = {}
         self._arrived: dict[int, tuple[Ready | Unready, list[int]]] = {}
         #: Whether a child can be forked straight into a PID namespace, see `supervisor`.
-        self.forks_inside = privileges.has(privileges.effective(), privileges.CAP_SYS_ADMIN)
+        self.forks_inside = privileges.may_fork_inside()
 
     @classmethod
     def start(cls, head: int | None = None) -> Pool:

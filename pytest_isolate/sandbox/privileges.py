@@ -47,6 +47,24 @@ def is_machine_root() -> bool:
     return has(effective(), CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID) and in_initial_userns()
 
 
+def may_fork_inside() -> bool:
+    """Return whether this process may point its children at a PID namespace, and back again.
+
+    In a user namespace that it has made it has every capability, but none over the PID namespace
+    that it came with.
+    """
+    if not has(effective(), CAP_SYS_ADMIN):
+        return False
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _libc.setns(own, _libc.CLONE_NEWPID)
+    except OSError:
+        return False
+    finally:
+        os.close(own)
+    return True
+
+
 def drop(user: User, uid: int) -> None:
     """Give up what the test must not keep inside its user namespace.
 
