@@ -48,7 +48,7 @@ HARMLESS: Final = """
 """
 #: What would be felt by later tests of a plain run.
 HARMFUL: Final = {
-    "mask": "os.umask(0o777)",
+    "mask": "os.umask(0o077); assert 0",
     "environment": "os.environ.clear()",
     "memory limit": "resource.setrlimit(resource.RLIMIT_AS, (2**29,) * 2); bytearray(2**30)",
     "no stdout": "sys.stdout = None; assert 0",
