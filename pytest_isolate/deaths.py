@@ -207,3 +207,14 @@ def of_the_suite(stacks: str, file: str) -> str:
         if not below:
             kept.append(line)
     return "\n".join(kept)
+
+
+def seen(scene: Scene, outcome: Outcome) -> list[tuple[str, str]]:
+    """Return the sections of what was in the sandbox when it was about to end."""
+    sections = [("Processes", processes(scene))]
+    if isinstance(outcome, OutOfMemory):
+        sections += [
+            ("Killed for memory", killed(scene)),
+            ("Memory by kind", memory_by_kind(scene)),
+        ]
+    return sections

@@ -10,11 +10,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
 import time
-from types import FunctionType
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Final
-from typing import NoReturn
 from typing import final
 
 import pytest
@@ -23,11 +21,12 @@ from pytest_isolate import _compat
 from pytest_isolate import child
 from pytest_isolate import deaths
 from pytest_isolate import ledger
+from pytest_isolate import phases
 from pytest_isolate import reports
+from pytest_isolate import stops
 from pytest_isolate import warned
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.outcome import Exited
-from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
 from pytest_isolate.timeline import plot
@@ -45,20 +44,13 @@ if TYPE_CHECKING:
     from pytest_isolate.deaths import Death
     from pytest_isolate.guests import Guests
     from pytest_isolate.reports import When
-    from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.sandbox.outcome import Usage
-    from pytest_isolate.sandbox.scene import Scene
     from pytest_isolate.sandbox.supervisor import End
     from pytest_isolate.timeline import Timeline
     from pytest_isolate.wire.frames import Frame
     from pytest_isolate.wire.frames import Json
 
 _READING: Final = "read what the test process sent"
-#: Stops of the session that end the test at once, without its remaining reports.
-_AT_ONCE: Final = ("exit", "interrupt")
-#: Attributes of the session that end it after the test.
-_AFTERWARDS: Final = ("shouldstop", "shouldfail")
-_MOST_LINES: Final = 2**31  #: that a code object may be said to begin at
 
 
 @final
@@ -94,7 +86,7 @@ class Replay:
     @property
     def stopped(self) -> bool:
         """Whether the test ends the session at once."""
-        return any(stop.kind in _AT_ONCE for stop in self._stops)
+        return any(stop.kind in stops.AT_ONCE for stop in self._stops)
 
     # --- what the test process says ---
 
@@ -114,7 +106,7 @@ class Replay:
                 self._hear_warning(frame)
             case Stop(kind=kind, reason=reason):
                 self._stops.append(frame)
-                if kind in _AFTERWARDS and not getattr(self.item.session, kind):
+                if kind in stops.AFTERWARDS and not getattr(self.item.session, kind):
                     setattr(self.item.session, kind, reason)
             case Event(name, data):
                 self._hear_event(name, data)
@@ -216,7 +208,7 @@ class Replay:
             deaths.of_the_suite(stacks, child.__file__),
         ))
         if end.scene is not None:
-            self._sections += self._what_was_seen(end.scene, outcome)
+            self._sections += deaths.seen(end.scene, outcome)
         self._sections.append(("Figures", deaths.figures(end.usage, cap)))
         if timeline is not None:
             self._draw(timeline, end, cap)
@@ -230,23 +222,18 @@ class Replay:
             timeline.end(scene.seen, min(peak, sum(scene.memory.values())))
         self._extras.append(plot(timeline.points or [(0.0, peak)], cap))
 
-    @staticmethod
-    def _what_was_seen(scene: Scene, outcome: Outcome) -> list[tuple[str, str]]:
-        sections = [("Processes", deaths.processes(scene))]
-        if isinstance(outcome, OutOfMemory):
-            killed = deaths.killed(scene)
-            memory = deaths.memory_by_kind(scene)
-            sections += [("Killed for memory", killed), ("Memory by kind", memory)]
-        return sections
-
     def refuse(self, error: SandboxError, *, skip: bool) -> None:
         """Let the test fail, or skip it, because its sandbox could not be had."""
         death = deaths.isolation_failed(error)
         if skip:
             self._death = death
             reason = death.text.replace("\n", ": ")
-            self._add(self._make("setup", pytest.skip.Exception(reason, _use_item_location=True)))
-            self._held = self._make("teardown", None)
+            self._add(
+                phases.make(
+                    self.item, "setup", pytest.skip.Exception(reason, _use_item_location=True)
+                )
+            )
+            self._held = phases.make(self.item, "teardown", None)
         else:
             self._die(death, self._dying())
 
@@ -255,13 +242,9 @@ class Replay:
         self._death = death
         earlier, self._held = self._held, None
         last = earlier or (self.reports[-1] if self.reports else None)
-        self._rehearse()
+        phases.rehearse(self.item, self.reports)
         with nullcontext() if death.ours else _compat.expecting_failure(self.item):
-            error = pytest.fail.Exception(death.text, pytrace=False)
-            failed = self._make(when, error, self._since)
-        if failed.failed:
-            # As text, so that the line opens the message in summaries and in junitxml.
-            failed.longrepr = death.text
+            failed = phases.fail(self.item, when, death.text, self._since)
         failed.sections[:0] = last.sections if last is not None else []
         if self._extras:
             extras = [*getattr(failed, "extras", ()), *self._extras]
@@ -273,7 +256,7 @@ class Replay:
             self._held = failed
         else:
             self._add(failed)
-            self._held = self._make("teardown", None)
+            self._held = phases.make(self.item, "teardown", None)
             self._held.sections[:] = failed.sections
         return failed
 
@@ -286,33 +269,6 @@ class Replay:
         if not ended["setup"].passed or setup_only or "call" in ended or self._held:
             return "teardown"
         return "teardown" if self._phase == "teardown" else "call"
-
-    def _rehearse(self) -> None:
-        """Call the hook for the phases that have ended, as it was in the test process.
-
-        What plugins note there at a phase's report they look for at the next one's.
-        """
-        for report in self.reports:
-            text = report.longreprtext
-            error = pytest.fail.Exception(text, pytrace=False) if report.failed else None
-            self._make(report.when, error)
-
-    def _make(
-        self, when: When, error: BaseException | None, since: float | None = None
-    ) -> pytest.TestReport:
-        """Return the report that pytest's hook makes of a phase that ended with *error*."""
-
-        def end() -> None:
-            if error is not None:
-                raise error
-
-        call = pytest.CallInfo.from_call(end, when=when)
-        if since is not None:
-            call.start, call.duration = since, call.stop - since
-        report: pytest.TestReport = self.item.ihook.pytest_runtest_makereport(
-            item=self.item, call=call
-        )
-        return report
 
     def close(self, nextitem: pytest.Item | None, usage: Usage, cap: int | None) -> None:
         """Tear down what the parent has and *nextitem* does not need, and show the rest.
@@ -341,11 +297,8 @@ class Replay:
         if held.failed or self._death is not None:
             self.note("Left behind", text)
             return
-        self._rehearse()
-        failed = self._make("teardown", pytest.fail.Exception(text, pytrace=False))
-        if failed.failed:
-            # As text, so that the line opens the message in summaries and in junitxml.
-            failed.longrepr = text
+        phases.rehearse(self.item, self.reports)
+        failed = phases.fail(self.item, "teardown", text)
         failed.sections[:] = held.sections
         failed.duration = held.duration
         self._held = failed
@@ -373,7 +326,7 @@ class Replay:
             held.sections += sections
             held.duration += call.duration
             return
-        self._rehearse()
+        phases.rehearse(self.item, self.reports)
         report = self.item.ihook.pytest_runtest_makereport(item=self.item, call=call)
         report.sections = [*held.sections, *sections]
         if held.failed:
@@ -384,25 +337,4 @@ class Replay:
         """Show the warnings, and end the session if the test said so at once."""
         for arguments in self._warnings:
             self.item.ihook.pytest_warning_recorded.call_historic(kwargs=arguments)
-        for stop in self._stops:
-            match stop:
-                case Stop(kind="exit", reason=reason, returncode=returncode):
-                    raise pytest.exit.Exception(reason, returncode)
-                case Stop(kind="interrupt", reason=place):
-                    _interrupt(place)
-                case _:
-                    pass
-
-
-def _interrupt(place: str) -> NoReturn:
-    """Raise KeyboardInterrupt as if at *place*, `path:line`: pytest tells the user where it was."""
-    path, _, line = place.rpartition(":")
-    number = int(line) if line.isdecimal() and 0 < int(line) < _MOST_LINES else 1
-    # Line numbers in a code object are relative to its first one; the body comes one line later.
-    code = _raise_interrupt.__code__.replace(co_filename=path, co_firstlineno=number - 1)
-    FunctionType(code, {})()
-    raise KeyboardInterrupt
-
-
-def _raise_interrupt() -> NoReturn:
-    raise KeyboardInterrupt
+        stops.carry_out(self._stops)

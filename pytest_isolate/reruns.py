@@ -20,6 +20,7 @@ import pluggy
 import pytest
 
 from pytest_isolate import _compat
+from pytest_isolate import phases
 from pytest_isolate import reports as wire
 from pytest_isolate import standins
 from pytest_isolate.wire.frames import Event
@@ -90,12 +91,7 @@ def _calls(
     """Yield *reports*, each with the call that it was made of."""
     for report in reports:
         error = _stand_in(left.get(str(report.when), {}), report)
-
-        def leave(error: BaseException | None = error) -> None:
-            if error is not None:
-                raise error
-
-        yield report, pytest.CallInfo.from_call(leave, when=report.when)
+        yield report, phases.call(report.when, error)
 
 
 # --- pytest-rerunfailures ---

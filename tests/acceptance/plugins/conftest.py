@@ -8,10 +8,29 @@ from __future__ import annotations
 from importlib import metadata
 import os
 from pathlib import Path
+import shutil
+import textwrap
+from typing import TYPE_CHECKING
 from typing import Final
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.acceptance.conftest import Run
+    from tests.acceptance.conftest import Suite
+
+    Counted = Callable[..., tuple[Run, Run]]
+
+_COUNTED: Final = """
+import os, pathlib
+
+def counted(name):
+    path = pathlib.Path(os.environ["COUNTS"], name)
+    path.write_text(path.read_text() + "." if path.exists() else ".")
+    return len(path.read_text())
+"""
 #: The distribution that each module here needs besides pytest.
 _NEEDED: Final = {
     "test_anyio.py": "anyio",
@@ -59,3 +78,23 @@ def test_every_module_is_known() -> None:
 @pytest.fixture(autouse=True)
 def _no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
+@pytest.fixture
+def counted(suite: Suite) -> Counted:
+    """Return what runs a suite plain and isolated; its `counted(name)` counts the runs of a test.
+
+    The counts are in files, which outlive the sandboxes.
+    """
+
+    def run(source: str, *arguments: str) -> tuple[Run, Run]:
+        suite.write({"a": _COUNTED + textwrap.dedent(source)})
+        runs = []
+        counts = suite.directory.parent / "counts"
+        for isolate in ([], ["--isolate", f"--isolate-writable={counts}"]):
+            shutil.rmtree(counts, ignore_errors=True)
+            counts.mkdir()
+            runs.append(suite.run(*isolate, *arguments, COUNTS=str(counts)))
+        return runs[0], runs[1]
+
+    return run

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Suite
+    from tests.acceptance.plugins.conftest import Counted
 
 
 SUITE = """
-    import os, pathlib, pytest
-
-    def counted(name):
-        path = pathlib.Path(os.environ["COUNTS"], name)
-        path.write_text(path.read_text() + "." if path.exists() else ".")
-        return len(path.read_text())
+    import pytest
 
     @pytest.fixture(scope="module")
     def wide():
@@ -46,24 +41,10 @@ SUITE = """
 """
 
 
-def test_reruns_are_the_same(suite: Suite) -> None:
-    suite.write({"a": SUITE})
-    runs = []
-    for arguments in ([], ["--isolate", f"--isolate-writable={suite.directory.parent}/counts"]):
-        counts = suite.directory.parent / "counts"
-        shutil.rmtree(counts, ignore_errors=True)
-        counts.mkdir()
-        runs.append(
-            suite.run(
-                *arguments,
-                "-p",
-                "pytest_rerunfailures",
-                "-rA",
-                COUNTS=str(counts),
-            )
-        )
+def test_reruns_are_the_same(counted: Counted) -> None:
+    plain, isolated = counted(SUITE, "-p", "pytest_rerunfailures", "-rA")
 
-    assert runs[1] == runs[0]
+    assert isolated == plain
 
 
 def test_killed_test_runs_again(suite: Suite) -> None:
