@@ -134,6 +134,24 @@ def test_what_the_fork_has_inherited_does_not_count(run: Run) -> None:
     del inherited
 
 
+def test_processes_that_come_and_go_beside_a_look_take_nothing(run: Run) -> None:
+    inherited = take(4 * CAP)
+
+    def come_and_go(_: Writer) -> None:
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+
+    assert run(come_and_go).outcome == Exited(0)
+    # What is shared is another's as soon as the test process itself has ended.
+    ends = [run(lambda _, pause=pause: time.sleep(pause / 1000)) for pause in range(40)]
+    assert {end.outcome for end in ends} == {Exited(0)}
+    del inherited
+
+
 def test_what_the_fork_has_inherited_counts_once_it_is_written_to(run: Run) -> None:
     inherited = take(2 * CAP)
 

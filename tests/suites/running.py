@@ -55,6 +55,8 @@ def run(workshop: Workshop, release: Release, *, isolated: bool) -> Run:
     shutil.copytree(tree, work, symlinks=True)
     home.mkdir()
     temporary.mkdir()
+    # A suite without a configuration of its own would find one in the folders above.
+    (place / "pytest.ini").touch()
     record = place / "record"
     record.touch()
     token = uuid.uuid4().hex
