@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from functools import cache
+from itertools import count
+from itertools import takewhile
 import os
 from typing import Final
 
@@ -93,8 +96,17 @@ def drop_for_good(uid: int) -> None:
 def beyond_container() -> tuple[int, ...]:
     """Return the capabilities of this kernel that a container does not get.
 
-    Asked before the fork, the answer costs the test process nothing.
+    Asked before the fork, the answer costs the test process nothing. The kernel itself is asked: a
+    /proc of processes alone, as a sandbox may have, does not say which capability is the last.
     """
-    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as number:
-        last = int(number.read())
-    return tuple(cap for cap in range(last + 1) if not CONTAINER_CAPS >> cap & 1)
+    return tuple(cap for cap in takewhile(_is_known, count()) if not CONTAINER_CAPS >> cap & 1)
+
+
+def _is_known(cap: int) -> bool:
+    try:
+        _libc.prctl(_libc.PR_CAPBSET_READ, cap)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True

@@ -175,6 +175,10 @@ def test_a_sandbox_can_be_made_inside_a_sandbox(
             pytest.skip("the machine's root is an overlay: two more are one too many")
         raise
 
-    assert notes == (("read-only: /proc (proc refused: EPERM)",) if identity.privileged else ())
+    expected = {"read-only: /proc (proc refused: EPERM)"} if identity.privileged else set()
+    # On a root that is an overlay itself, that of the sandbox in the sandbox is one too many.
+    root = mountinfo.visible(mountinfo.current())[0]
+    too_many = {note for note in notes if note.endswith("(overlay refused: EINVAL)")}
+    assert set(notes) - (too_many if root.fstype == "overlay" else set()) == expected
     assert (text, survives) == ("seen", False)
     assert not (outside / "between").exists()
