@@ -22,7 +22,7 @@ TESTS: Final = """
     import logging, os, pytest, signal, stat, subprocess, sys, time, unittest
 
     hungry = pytest.mark.isolated(memory="60M")
-    slow = pytest.mark.isolated(timeout=0.4)
+    slow = pytest.mark.isolated(timeout=2)
 
     def eat():
         hoard = []
@@ -103,7 +103,7 @@ TESTS: Final = """
 """
 #: Each death: the reports' outcomes, the line, and the property `isolate.outcome`.
 OOM: Final = "OOM killed: exceeded its memory cap of 60.0 MiB (peak 60.0 MiB)"
-TIMEOUT: Final = "Timed out: exceeded its limit of 0.4 s"
+TIMEOUT: Final = "Timed out: exceeded its limit of 2 s"
 ABORTED: Final = "Crashed: killed by SIGABRT"
 IN_SETUP: Final = {"setup": "failed", "teardown": "passed"}
 IN_CALL: Final = {"setup": "passed", "call": "failed", "teardown": "passed"}

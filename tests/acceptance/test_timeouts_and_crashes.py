@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TESTS: Final = """
     import ctypes, os, pytest, re, signal, subprocess, sys, threading, time
 
-    slow = pytest.mark.isolated(timeout=1)
+    slow = pytest.mark.isolated(timeout=2)
 
     @pytest.fixture
     def stuck(): time.sleep(60)
@@ -86,7 +86,7 @@ TESTS: Final = """
         subprocess.Popen(["sleep", "603"])
         null()
 """
-LIMIT: Final = "Timed out: exceeded its limit of 1 s"
+LIMIT: Final = "Timed out: exceeded its limit of 2 s"
 #: Each death: the phase, the line, and the functions that were running, the outermost last.
 DEATHS: Final = {
     "test_stuck_in_setup": ("setup", LIMIT, ["stuck"]),
