@@ -42,7 +42,7 @@ MISBEHAVING: Final = """
     def test_mount(): subprocess.run(["mount", "-t", "tmpfs", "none", "/mnt"], check=True)
     @pytest.mark.isolated(user="root")
     def test_host_name(): socket.sethostname("changed")
-    @pytest.mark.isolated(timeout=0.3)
+    @pytest.mark.isolated(timeout=2)
     def test_slow(): time.sleep(600)
     def test_crash(): ctypes.string_at(0)
     def test_exit(): os._exit(0)

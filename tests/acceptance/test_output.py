@@ -5,6 +5,7 @@ See `output.kept`. With `-s` it is the terminal's.
 
 from __future__ import annotations
 
+from contextlib import suppress
 import os
 from pathlib import Path
 import threading
@@ -108,13 +109,11 @@ def _deleted_files(ancestor: int) -> int:
 
 def _descendants(pid: int) -> list[int]:
     found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
+    with suppress(OSError):  # it has ended
+        for path in list(Path(f"/proc/{pid}/task").glob("*/children")):
             children = [int(child) for child in path.read_text(encoding="ascii").split()]
-        except OSError:
-            continue
-        for child in children:
-            found += [child, *_descendants(child)]
+            for child in children:
+                found += [child, *_descendants(child)]
     return found
 
 

@@ -66,7 +66,7 @@ OPTIONS: Final = {
     "failed_first": "--ff --cache-clear",
     "stepwise": "--sw --cache-clear",
     "stepwise_skip": "--sw-skip --cache-clear",
-    "durations": "--durations=0 --durations-min=0.4 -vv",
+    "durations": "--durations=0 --durations-min=1.2 -vv",
     "deselected": "--deselect=test_varied.py::test_two",
     "strict": "--strict-markers -o xfail_strict=true",
     "import_mode": "--import-mode=importlib",
@@ -108,6 +108,9 @@ def test_run_is_the_same_with(name: str, suite: Suite) -> None:
     suite.write({"varied": VARIED, "last": "def test_last(): pass\n"})
     if pytest.version_tuple >= (9,):
         suite.write({"middle": SUBTESTS})
+
+    if name == "durations":  # longer than what a slow kernel adds
+        suite.write({"longest": "import time\ndef test_longest(): time.sleep(1.5)\n"})
 
     plain, isolated = suite.twice(*OPTIONS[name].split())
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 import shlex
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 from typing import Final
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SUITE: Final = """
 import pytest, time
@@ -30,6 +27,13 @@ def test_modest():
 """
 
 
+def _unified_controllers() -> list[str]:
+    try:
+        return Path("/sys/fs/cgroup/cgroup.controllers").read_text(encoding="ascii").split()
+    except FileNotFoundError:  # version 1
+        return []
+
+
 def pytest_without_cgroups(place: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run pytest in *place*, where no cgroup is to be seen."""
     own_user = [] if os.geteuid() == 0 else ["--map-current-user"]
@@ -45,6 +49,13 @@ def pytest_without_cgroups(place: Path, *options: str) -> subprocess.CompletedPr
     )
 
 
+#: On version 2 a namespace and a mount of one's own give a cgroup wherever there is one to give;
+#: `tests/lab` has a machine where there is none.
+no_cgroups = pytest.mark.skipif(
+    "memory" in _unified_controllers(), reason="a mount of cgroup v2 gives a memory cap here"
+)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """Return a directory with a suite of tests."""
@@ -53,6 +64,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@no_cgroups
 @pytest.mark.usefixtures("footprint")
 def test_degrade_watches_the_memory_and_kills_at_the_cap(place: Path) -> None:
     done = pytest_without_cgroups(
@@ -71,6 +83,7 @@ def test_degrade_watches_the_memory_and_kills_at_the_cap(place: Path) -> None:
     assert '"isolate.memory_cap" value="67108864"' in (place / "x.xml").read_text()
 
 
+@no_cgroups
 @pytest.mark.usefixtures("footprint")
 def test_a_cap_that_was_asked_for_is_not_watched_unasked(place: Path) -> None:
     done = pytest_without_cgroups(place)

@@ -144,14 +144,17 @@ ENDS: Final = {
 }
 
 
-def in_lab(name: str, *command: str, seconds: int = 600) -> subprocess.CompletedProcess[str]:
-    """Run Python with the arguments *command* in the environment *name*."""
+def in_lab(
+    name: str, *command: str, copy: bool = False, seconds: int = 600
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with the arguments *command* in the environment *name*, in a copy if asked for."""
     lab = LABS[name]
     shown = ["--dir", str(PROJECT)]
     if not Path(sys.prefix).is_relative_to(PROJECT):
         shown += ["--dir", sys.prefix]
     prefix = [*lab.prefix, *shown, "--"] if lab.prefix[:1] == ("confine",) else [*lab.prefix]
-    guest = [*prefix, "env", "PYTHONDONTWRITEBYTECODE=1", sys.executable, *command]
+    copied = ["sh", "-c", COPY, str(PROJECT)] if copy else []
+    guest = [*prefix, *copied, "env", "PYTHONDONTWRITEBYTECODE=1", sys.executable, *command]
     where = ["--cwd", "/scratch", "--timeout", str(seconds)]
     return subprocess.run(
         [VMLAB, *lab.machine, *shown, *where, "--", *guest],
@@ -235,17 +238,32 @@ def test_nothing_is_left_behind(name: str) -> None:
     assert found(name)["left"] == []
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_degrade_watches_the_memory_where_no_cgroup_is_had(kernel: str) -> None:
+    name = f"{kernel}: user, not delegated"
+    done = in_lab(name, str(INSIDE), "--isolate-unavailable=degrade")
+    found = json.loads(done.stdout.splitlines()[-1])
+
+    assert "; memory cap: watched, 1.0 GiB (no writable memory cgroup); " in found["header"]
+    assert found["tests"]["test_hungry"].startswith(
+        "Killed: watched memory exceeded its cap of 32.0 MiB (seen "
+    )
+    assert found["left"] == []
+
+
 #: The project's own tests, where each is long: a kernel in user mode forks slowly.
 SUITES: Final = ("tests/sandbox", "tests/acceptance")
-#: Where they run: as root and as an ordinary user, with all that there is. The runs of pytest within
-#: them share a cgroup with the one without: root's may have processes, a user's get scopes.
+#: Where they run: as root and as an ordinary user, with all that there is. The runs of pytest in
+#: them share a cgroup with the one around: root's may have processes, a user's get scopes.
 PLACES: Final = tuple(n for n in LABS if n.endswith((": root", ": user, systemd")))
+#: They write beside themselves, and the project is shown to be read only.
+COPY: Final = 'mkdir project && cp -r "$0"/[!.]* project && cd project && exec "$@"'
 
 
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("name", PLACES)
 def test_the_projects_own_tests_pass(name: str, suite: str) -> None:
-    config = ("-p", "no:cacheprovider", "-q", f"--rootdir={PROJECT}", "--timeout=300")
-    done = in_lab(name, "-m", "pytest", *config, str(PROJECT / suite), seconds=5400)
+    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "--timeout=300", suite)
+    done = in_lab(name, *command, copy=True, seconds=5400)
 
     assert done.returncode == 0, done.stdout[-20_000:]
