@@ -6,6 +6,7 @@ See `output.kept`. With `-s` it is the terminal's.
 from __future__ import annotations
 
 from contextlib import suppress
+from glob import glob
 import os
 from pathlib import Path
 import threading
@@ -109,11 +110,10 @@ def _deleted_files(ancestor: int) -> int:
 
 def _descendants(pid: int) -> list[int]:
     found = []
-    with suppress(OSError):  # it has ended
-        for path in list(Path(f"/proc/{pid}/task").glob("*/children")):
-            children = [int(child) for child in path.read_text(encoding="ascii").split()]
-            for child in children:
-                found += [child, *_descendants(child)]
+    for path in glob(f"/proc/{pid}/task/*/children"):  # nothing, if it has ended
+        with suppress(OSError):
+            for child in Path(path).read_text(encoding="ascii").split():
+                found += [int(child), *_descendants(int(child))]
     return found
 
 

@@ -108,7 +108,6 @@ def test_run_is_the_same_with(name: str, suite: Suite) -> None:
     suite.write({"varied": VARIED, "last": "def test_last(): pass\n"})
     if pytest.version_tuple >= (9,):
         suite.write({"middle": SUBTESTS})
-
     if name == "durations":  # longer than what a slow kernel adds
         suite.write({"longest": "import time\ndef test_longest(): time.sleep(1.5)\n"})
 

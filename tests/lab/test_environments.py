@@ -242,13 +242,13 @@ def test_nothing_is_left_behind(name: str) -> None:
 def test_degrade_watches_the_memory_where_no_cgroup_is_had(kernel: str) -> None:
     name = f"{kernel}: user, not delegated"
     done = in_lab(name, str(INSIDE), "--isolate-unavailable=degrade")
-    found = json.loads(done.stdout.splitlines()[-1])
+    said = json.loads(done.stdout.splitlines()[-1])
 
-    assert "; memory cap: watched, 1.0 GiB (no writable memory cgroup); " in found["header"]
-    assert found["tests"]["test_hungry"].startswith(
+    assert "; memory cap: watched, 1.0 GiB (no writable memory cgroup); " in said["header"]
+    assert said["tests"]["test_hungry"].startswith(
         "Killed: watched memory exceeded its cap of 32.0 MiB (seen "
     )
-    assert found["left"] == []
+    assert said["left"] == []
 
 
 #: The project's own tests, where each is long: a kernel in user mode forks slowly.
