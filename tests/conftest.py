@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 _PATIENCE_SECONDS: Final = 20.0
+#: For each pytest that a test starts.
+_OPTIONS: Final = "-p no:hypothesispytest"
 #: What is in the names of files that we or our misbehaving tests would leave.
 _WORDS: Final = ("isolate", "left behind")
 #: Where a sandboxed test may write and must leave nothing.
@@ -61,6 +63,19 @@ def _ctrl_c() -> None:
     """Let what tests start hear Ctrl-C: a shell's background jobs ignore it, and so do theirs."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_hypothesis() -> None:
+    """Spare each pytest that a test starts the import of hypothesis, a quarter of its time."""
+    os.environ["PYTEST_ADDOPTS"] = _OPTIONS
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Return pytester, which has discarded the options that the environment gives to pytest."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", _OPTIONS)
+    return pytester
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+from typing import IO
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Final
@@ -145,7 +146,11 @@ ENDS: Final = {
 
 
 def in_lab(
-    name: str, *command: str, copy: bool = False, seconds: int = 600
+    name: str,
+    *command: str,
+    copy: bool = False,
+    seconds: int = 600,
+    output: IO[str] | int = subprocess.PIPE,
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with the arguments *command* in the environment *name*, in a copy if asked for."""
     lab = LABS[name]
@@ -158,7 +163,8 @@ def in_lab(
     where = ["--cwd", "/scratch", "--timeout", str(seconds)]
     return subprocess.run(
         [VMLAB, *lab.machine, *shown, *where, "--", *guest],
-        capture_output=True,
+        stdout=output,
+        stderr=subprocess.PIPE if output == subprocess.PIPE else subprocess.STDOUT,
         text=True,
         timeout=seconds + 100,
         check=False,
@@ -262,8 +268,10 @@ COPY: Final = 'mkdir project && cp -r "$0"/[!.]* project && cd project && exec "
 
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("name", PLACES)
-def test_the_projects_own_tests_pass(name: str, suite: str) -> None:
-    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "--timeout=300", suite)
-    done = in_lab(name, *command, copy=True, seconds=5400)
+def test_the_projects_own_tests_pass(name: str, suite: str, tmp_path: Path) -> None:
+    command = ("-m", "pytest", "-p", "no:cacheprovider", "-v", "--timeout=300", suite)
+    said = tmp_path / "said.txt"  # to be looked at meanwhile
+    with said.open("w+", encoding="utf-8") as output:
+        done = in_lab(name, *command, copy=True, seconds=5400, output=output)
 
-    assert done.returncode == 0, done.stdout[-20_000:]
+    assert done.returncode == 0, said.read_text(encoding="utf-8")[-20_000:]
