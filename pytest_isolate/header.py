@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.capabilities import Capabilities
     from pytest_isolate.sandbox.spec import Root
 
-#: The line of a run with --no-isolate.
-OFF: Final = "isolate: off (--no-isolate)"
-
 #: What of the root file system, if it is less, matters to tests.
 _OF_ROOT: Final = ("overlay", "proc", "pivot_root")
 _CONTROLLERS: Final = {

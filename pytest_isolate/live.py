@@ -13,6 +13,7 @@ from typing import Final
 from typing import final
 
 from pytest_isolate import _compat
+from pytest_isolate.options import wants_shell
 from pytest_isolate.sandbox.clock import Clock
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ SHELL_FLAG: Final = "--isolate-shell"
 def wants_debugger(config: pytest.Config) -> bool:
     """Return whether the debugger was asked for."""
     return bool(getattr(config.option, "usepdb", False) or getattr(config.option, "trace", False))
-
-
-def wants_shell(config: pytest.Config) -> bool:
-    """Return whether a shell was asked for."""
-    return bool(config.getoption("isolate_shell"))
 
 
 def talks_live(config: pytest.Config) -> bool:

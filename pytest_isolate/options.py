@@ -13,7 +13,6 @@ from typing import Protocol
 
 import pytest
 
-from pytest_isolate import header
 from pytest_isolate.policy import Origin
 from pytest_isolate.policy import Policy
 from pytest_isolate.policy import PolicyError
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Mapping
 
-    from pytest_isolate.sandbox.capabilities import Capabilities
     from pytest_isolate.settings import Setting
 
 #: The marker's name.
@@ -125,6 +123,11 @@ def _form(setting: Setting) -> str:
 def switched_off(config: pytest.Config) -> bool:
     """Return whether --no-isolate was given."""
     return bool(config.getoption("no_isolate"))
+
+
+def wants_shell(config: pytest.Config) -> bool:
+    """Return whether --isolate-shell was given."""
+    return bool(config.getoption("isolate_shell"))
 
 
 def run_policy(config: pytest.Config) -> Policy:
@@ -264,10 +267,3 @@ def _mistakes(items: Iterable[pytest.Item]) -> Iterable[str]:
             policy_of(item)
         except pytest.UsageError as error:
             yield str(error)
-
-
-def report_header(config: pytest.Config, capabilities: Capabilities | None) -> str:
-    """Return the line of the report header; *capabilities* if they are known by now."""
-    if switched_off(config):
-        return header.OFF
-    return header.header(run_policy(config), capabilities)

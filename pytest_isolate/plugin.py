@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
+from typing import Final
 
 import pytest
 
 from pytest_isolate import hookspecs
 from pytest_isolate import options
 from pytest_isolate import rivals
-from pytest_isolate import runner
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from collections.abc import Iterable
     from collections.abc import Sequence
 
     from pytest_isolate.guests import TimerSettings
+    from pytest_isolate.runner import Runner
+
+_runner_key = pytest.StashKey["Runner"]()
+#: The header's line of a run with --no-isolate.
+_OFF: Final = "isolate: off (--no-isolate)"
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -32,12 +39,19 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, check what holds for the whole run, and be ready."""
     config.addinivalue_line("markers", options.marker_line())
-    runner.configure(config)
+    isolate = options.run_policy(config).enabled and not options.switched_off(config)
+    if isolate and sys.platform != "linux":
+        msg = f"--isolate needs Linux, and this is {sys.platform}"
+        raise pytest.UsageError(msg)
+    if isolate or options.wants_shell(config):
+        _load(config)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Tell what is in force, if all tests were asked for."""
-    return runner.header(config)
+    """Tell what is in force, if all tests were asked for, or none."""
+    if options.switched_off(config):
+        return _OFF
+    return _load(config).header() if options.run_policy(config).enabled else None
 
 
 @pytest.hookimpl(trylast=True)
@@ -48,21 +62,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Have the first sandboxes made, unless `pytest_collection_modifyitems` has just failed."""
-    if options.are_checked(session.config):
-        session.config.stash[runner.runner_key].expect(session.items)
+    if options.are_checked(session.config) and _are_isolated(session.items):
+        _load(session.config).expect(session.items)
 
 
 def pytest_report_collectionfinish(
     config: pytest.Config, items: Sequence[pytest.Item]
 ) -> str | None:
     """Tell what is in force, if only some tests are isolated."""
-    return runner.late_header(config, items) if options.are_checked(config) else None
+    if options.run_policy(config).enabled or config.get_verbosity() < 0:
+        return None
+    if not options.are_checked(config) or not _are_isolated(items):
+        return None
+    return _load(config).header()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run the item in a sandbox, if it is to be isolated."""
-    return runner.run_item(item, nextitem)
+    if options.policy_of(item) is None:
+        return None
+    return _load(item.config).run_item(item, nextitem)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -71,20 +91,25 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     try:
         return (yield)
     finally:
-        session.config.stash[runner.runner_key].guests.hand_over()
+        if _runner_key in session.config.stash:
+            session.config.stash[_runner_key].guests.hand_over()
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Show what was asked for: the hungriest tests, and what tests have left behind."""
-    runner.summarize(terminalreporter, config)
+    # The tests may have been run by workers of pytest-xdist.
+    if _runner_key in config.stash or getattr(config.option, "dist", "no") != "no":
+        _load(config).summarize(terminalreporter)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: TimerSettings) -> bool | None:
     """Take over the limit of an isolated test, which pytest-timeout would end the run for."""
-    return runner.take_timer(item, settings)
+    if options.policy_of(item) is None:
+        return None
+    return _load(item.config).take_timer(item, settings)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -97,3 +122,17 @@ def pytest_configure_node(node: options.Worker) -> None:
 def pytest_testnodedown(node: options.Worker) -> None:
     """Raise what a worker of pytest-xdist could not."""
     options.check_worker(node)
+
+
+def _are_isolated(items: Iterable[pytest.Item]) -> bool:
+    """Return whether any of *items* is to be isolated."""
+    return any(options.policy_of(item) is not None for item in items)
+
+
+def _load(config: pytest.Config) -> Runner:
+    """Return what runs isolated tests, imported when it is needed: it takes longer than pytest."""
+    if _runner_key not in config.stash:
+        from pytest_isolate.runner import Runner  # noqa: PLC0415  # as said above
+
+        config.stash[_runner_key] = Runner(config)
+    return config.stash[_runner_key]

@@ -1,7 +1,6 @@
 """The parent's half: an item's run in its sandbox, and what comes of it.
 
-`isolated_runtestprotocol` stands in for pytest's `runtestprotocol`, with the same signature, so
-that whoever calls that can call this.
+It is imported for the first isolated item: most of what it takes is not needed before.
 """
 
 from __future__ import annotations
@@ -19,8 +18,6 @@ from typing import Final
 from typing import assert_never
 from typing import final
 
-import pytest
-
 from pytest_isolate import _compat
 from pytest_isolate import aftermath
 from pytest_isolate import child
@@ -30,10 +27,10 @@ from pytest_isolate import top
 from pytest_isolate.guests import Guests
 from pytest_isolate.guests import limit
 from pytest_isolate.guests import take_limit
+from pytest_isolate.header import header
 from pytest_isolate.options import policy_of
-from pytest_isolate.options import report_header
 from pytest_isolate.options import run_policy
-from pytest_isolate.options import switched_off
+from pytest_isolate.options import wants_shell
 from pytest_isolate.output import Output
 from pytest_isolate.replay import Replay
 from pytest_isolate.resolution import Resolved
@@ -59,31 +56,48 @@ if sys.platform == "linux":
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pytest
+
     from pytest_isolate.guests import TimerSettings
     from pytest_isolate.policy import Policy
-    from pytest_isolate.resolution import Resolution
     from pytest_isolate.sandbox.capabilities import Capabilities
     from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.sandbox.pool import Lease
-
-runner_key = pytest.StashKey["Runner"]()
 
 _STACKS_LIMIT: Final = 256 * 1024  #: bytes
 
 
 @final
 class Runner:
-    """What one session has for its isolated items."""
+    """What one session has for its isolated items. Raises UsageError for what cannot be."""
 
     def __init__(self, config: pytest.Config) -> None:
+        if sys.platform == "linux":
+            check_shell(config)
         self.tap = child.Tap()
         self.guests = Guests(config)
         self.sandboxes = Sandboxes(config)
-        self._threads: set[str] = set()
+        self._config = config
+        self._threads = _threads()
+        config.pluginmanager.register(self.tap, "isolate-tap")
+        config.add_cleanup(self.sandboxes.close)
+
+    def header(self) -> str:
+        """Return the line that tells what is in force, with what is had if that is known."""
+        capabilities: Capabilities | None = None
+        if sys.platform == "linux" and self._runs_tests():
+            with suppress(KeeperError):  # each test will say so
+                capabilities = self.sandboxes.capabilities
+        return header(run_policy(self._config), capabilities)
+
+    def _runs_tests(self) -> bool:
+        """Return whether this process runs tests: under pytest-xdist its workers do."""
+        option = self._config.option
+        return not option.collectonly and getattr(option, "dist", "no") == "no"
 
     def expect(self, items: Sequence[pytest.Item]) -> None:
         """Make ready for *items*, all of the session in their order."""
-        self.guests.adopt(isolated_runtestprotocol)
+        self.guests.adopt(self.runtestprotocol)
         self._threads = _threads()  # those of plugins and imported modules are no test's concern
         self.sandboxes.expect(items)
 
@@ -94,6 +108,100 @@ class Runner:
         self._threads |= threads
         return tuple(sorted(new))
 
+    def run_item(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run *item* isolated if it is to be, as `pytest_runtest_protocol`."""
+        policy = policy_of(item)
+        if self.guests.rerun:
+            return None  # they will call the function below
+        if policy is None or isinstance(self.sandboxes.resolve(policy), Unconfined):
+            return None
+        hook = item.ihook
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        replay = self._replay(item, policy, nextitem, log=True)
+        if not replay.stopped:
+            hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        replay.finish()
+        return True
+
+    def runtestprotocol(
+        self,
+        item: pytest.Item,
+        log: bool = True,  # noqa: FBT001, FBT002  # as pytest's
+        nextitem: pytest.Item | None = None,
+    ) -> list[pytest.TestReport]:
+        """Run the protocol of *item* in a sandbox, and return the reports of its phases.
+
+        It stands in for pytest's function of that name, for those who call that.
+        """
+        # A session within a test of pytest's own kind may do without this plugin.
+        policy = policy_of(item) if item.config is self._config else None
+        if policy is None or isinstance(self.sandboxes.resolve(policy), Unconfined):
+            return _compat.runtestprotocol(item, log=log, nextitem=nextitem)
+        self.guests.begins(item)
+        replay = self._replay(item, policy, nextitem, log=log and not self.guests.rerun)
+        replay.finish()
+        if not log:
+            self.tap.verdicts.clear()  # the caller makes its own
+        self.guests.judge(item, replay.reports, log=log)
+        return replay.reports
+
+    def take_timer(self, item: pytest.Item, settings: TimerSettings) -> bool | None:
+        """Take over the limit that pytest-timeout would set a timer for, as its hook.
+
+        In a test process it is one for the test's function alone, and stays with pytest-timeout.
+        """
+        policy = policy_of(item)
+        if policy is None or self.tap.voice is not None:
+            return None
+        if isinstance(self.sandboxes.resolve(policy), Unconfined):
+            return None
+        if not live.wants_debugger(self._config):
+            take_limit(item, settings)
+        return True
+
+    def summarize(self, reporter: pytest.TerminalReporter) -> None:
+        """Show at the session's end what was asked for, from the reports of all processes."""
+        aftermath.summarize(reporter)
+        number = run_policy(self._config).top
+        if number is not None:
+            reports = (report for reports in reporter.stats.values() for report in reports)
+            hungriest = top.hungriest(top.appetites(reports), number)
+            if hungriest:
+                reporter.section(top.title(number))
+                for appetite in hungriest:
+                    reporter.line(appetite.line())
+
+    def _replay(
+        self, item: pytest.Item, policy: Policy, nextitem: pytest.Item | None, *, log: bool
+    ) -> Replay:
+        """Run *item* in its sandbox, up to its last report."""
+        self.tap.verdicts.clear()
+        replay = Replay(item=item, tap=self.tap, guests=self.guests, log=log)
+        outcome: Outcome
+        usage = Usage(wall_seconds=0.0)
+        cap = None
+        resolution = self.sandboxes.resolve(policy)
+        match resolution:
+            case Resolved(spec):
+                cap = spec.memory_cap
+                try:
+                    with self.sandboxes.lease(spec) as lease:
+                        end = _run(self, policy, lease, replay, nextitem)
+                except SandboxError as error:
+                    outcome = _refuse(replay, error, policy)
+                else:
+                    outcome, usage = end.outcome, end.usage
+            case Unavailable(error):
+                outcome = _refuse(replay, error, policy)
+            case Unconfined():
+                msg = "a test without a sandbox is not replayed"
+                raise AssertionError(msg)
+            case _:
+                assert_never(resolution)
+        replay.close(nextitem, usage, cap)
+        item.ihook.pytest_isolate_finished(item=item, outcome=outcome, usage=usage)
+        return replay
+
 
 def _threads() -> set[str]:
     return {
@@ -102,147 +210,6 @@ def _threads() -> set[str]:
         # A dummy is a thread that is not Python's own making.
         if not isinstance(thread, threading._DummyThread)  # noqa: SLF001
     }
-
-
-def configure(config: pytest.Config) -> None:
-    """Check what was asked for the whole run, and register what a session needs."""
-    policy = run_policy(config)
-    if policy.enabled and not switched_off(config) and sys.platform != "linux":
-        msg = f"--isolate needs Linux, and this is {sys.platform}"
-        raise pytest.UsageError(msg)
-    if sys.platform == "linux":
-        check_shell(config)
-    runner = config.stash[runner_key] = Runner(config)
-    config.pluginmanager.register(runner.tap, "isolate-tap")
-    config.add_cleanup(runner.sandboxes.close)
-
-
-def header(config: pytest.Config) -> str | None:
-    """Return the report header's line, if isolation was asked for and it can be said by now."""
-    if not switched_off(config) and not run_policy(config).enabled:
-        return None
-    return _header(config)
-
-
-def late_header(config: pytest.Config, items: Sequence[pytest.Item]) -> str | None:
-    """Return the line after collection, if it was not in the report header and is called for."""
-    if switched_off(config) or run_policy(config).enabled or config.get_verbosity() < 0:
-        return None
-    return _header(config) if any(policy_of(item) is not None for item in items) else None
-
-
-def _header(config: pytest.Config) -> str:
-    capabilities: Capabilities | None = None
-    if sys.platform == "linux" and _runs_tests(config) and not switched_off(config):
-        with suppress(KeeperError):  # each test will say so
-            capabilities = config.stash[runner_key].sandboxes.capabilities
-    return report_header(config, capabilities)
-
-
-def _runs_tests(config: pytest.Config) -> bool:
-    """Return whether this process runs tests: under pytest-xdist its workers do."""
-    return not config.option.collectonly and getattr(config.option, "dist", "no") == "no"
-
-
-def run_item(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run *item* isolated if it is to be, as `pytest_runtest_protocol`."""
-    policy = policy_of(item)
-    if item.config.stash[runner_key].guests.rerun:
-        return None  # they will call the function below
-    if policy is None or isinstance(_resolution(item, policy), Unconfined):
-        return None
-    hook = item.ihook
-    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    replay = _replay(item, policy, nextitem, log=True)
-    if not replay.stopped:
-        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    replay.finish()
-    return True
-
-
-def isolated_runtestprotocol(
-    item: pytest.Item,
-    log: bool = True,  # noqa: FBT001, FBT002  # as pytest's
-    nextitem: pytest.Item | None = None,
-) -> list[pytest.TestReport]:
-    """Run the protocol of *item* in a sandbox, and return the reports of its phases."""
-    # A session within a test of pytest's own kind may do without this plugin.
-    policy = policy_of(item) if runner_key in item.config.stash else None
-    if policy is None or isinstance(_resolution(item, policy), Unconfined):
-        return _compat.runtestprotocol(item, log=log, nextitem=nextitem)
-    runner = item.config.stash[runner_key]
-    runner.guests.begins(item)
-    replay = _replay(item, policy, nextitem, log=log and not runner.guests.rerun)
-    replay.finish()
-    if not log:
-        runner.tap.verdicts.clear()  # the caller makes its own
-    runner.guests.judge(item, replay.reports, log=log)
-    return replay.reports
-
-
-def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show at the session's end what was asked for, from the reports of all processes."""
-    aftermath.summarize(reporter)
-    number = run_policy(config).top
-    if number is not None:
-        reports = (report for reports in reporter.stats.values() for report in reports)
-        hungriest = top.hungriest(top.appetites(reports), number)
-        if hungriest:
-            reporter.section(top.title(number))
-            for appetite in hungriest:
-                reporter.line(appetite.line())
-
-
-def take_timer(item: pytest.Item, settings: TimerSettings) -> bool | None:
-    """Take over the limit that pytest-timeout would set a timer for, as its hook.
-
-    In a test process it is one for the test's function alone, and stays with pytest-timeout.
-    """
-    policy = policy_of(item)
-    if policy is None or item.config.stash[runner_key].tap.voice is not None:
-        return None
-    if isinstance(_resolution(item, policy), Unconfined):
-        return None
-    if not live.wants_debugger(item.config):
-        take_limit(item, settings)
-    return True
-
-
-def _resolution(item: pytest.Item, policy: Policy) -> Resolution:
-    return item.config.stash[runner_key].sandboxes.resolve(policy)
-
-
-def _replay(
-    item: pytest.Item, policy: Policy, nextitem: pytest.Item | None, *, log: bool
-) -> Replay:
-    """Run *item* in its sandbox, up to its last report."""
-    runner = item.config.stash[runner_key]
-    runner.tap.verdicts.clear()
-    replay = Replay(item=item, tap=runner.tap, guests=runner.guests, log=log)
-    outcome: Outcome
-    usage = Usage(wall_seconds=0.0)
-    cap = None
-    resolution = _resolution(item, policy)
-    match resolution:
-        case Resolved(spec):
-            cap = spec.memory_cap
-            try:
-                with runner.sandboxes.lease(spec) as lease:
-                    end = _run(runner, policy, lease, replay, nextitem)
-            except SandboxError as error:
-                outcome = _refuse(replay, error, policy)
-            else:
-                outcome, usage = end.outcome, end.usage
-        case Unavailable(error):
-            outcome = _refuse(replay, error, policy)
-        case Unconfined():
-            msg = "a test without a sandbox is not replayed"
-            raise AssertionError(msg)
-        case _:
-            assert_never(resolution)
-    replay.close(nextitem, usage, cap)
-    item.ihook.pytest_isolate_finished(item=item, outcome=outcome, usage=usage)
-    return replay
 
 
 def _refuse(replay: Replay, error: SandboxError, policy: Policy) -> Outcome:
@@ -264,7 +231,7 @@ def _run(
         visitor = live.Visitor(shared=live.wants_debugger(config))
         visitor.attend(stack)
         replay.debugged = lambda on: visitor.debug(on=on)
-        replay.attended = live.wants_debugger(config) or live.wants_shell(config)
+        replay.attended = live.wants_debugger(config) or wants_shell(config)
         order = child.Order(
             stacks=stacks,
             gate=gate,
@@ -284,7 +251,7 @@ def _run(
         )
         timeout = policy.timeout if policy.asked("timeout") else limit(item)
         shells = Shells(item, lease, entry, visitor, timeout=timeout)
-        if live.wants_shell(config):
+        if wants_shell(config):
             replay.failed = shells.open_for_report
         line = timeline.wanted(config, lease.alarm)
         _compat.flush_streams(config)
@@ -299,7 +266,7 @@ def _run(
             clock=visitor.clock,
             on_frame=replay.hear,
             on_start=visitor.aim,
-            on_timeout=shells.open_for_timeout if live.wants_shell(config) else lambda: None,
+            on_timeout=shells.open_for_timeout if wants_shell(config) else lambda: None,
             chore=output.keep_house if line is None else line.between(output.keep_house),
             live=gate >= 0,
             last_words=_last_words(stacks),

@@ -160,8 +160,10 @@ class Sandboxes:
         return resolution
 
     def _with_paths(self, resolution: Resolution) -> Resolution:
-        if not isinstance(resolution, Resolved) or self._paths is None:
+        if not isinstance(resolution, Resolved):
             return resolution
+        if self._paths is None:  # an item that was not collected
+            self._paths = session_paths(self._config, ())
         spec = dataclasses.replace(
             resolution.spec,
             writable=(*resolution.spec.writable, *self._paths.writable),

@@ -23,6 +23,7 @@ from pytest_isolate import _compat
 from pytest_isolate import live
 from pytest_isolate.deaths import death_of
 from pytest_isolate.options import switched_off
+from pytest_isolate.options import wants_shell
 from pytest_isolate.sandbox import supervisor
 from pytest_isolate.sandbox import terminal
 from pytest_isolate.sandbox.outcome import SetupFailed
@@ -46,7 +47,7 @@ _LONGEST: Final = 200  #: characters of a failure's message that the shell is an
 
 def check(config: pytest.Config) -> None:
     """Raise UsageError if a shell is asked for and could not be opened in this run."""
-    if not live.wants_shell(config):
+    if not wants_shell(config):
         return
     if switched_off(config):
         msg = f"{_FLAG}: there is no sandbox to open a shell in with --no-isolate"

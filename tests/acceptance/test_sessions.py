@@ -252,3 +252,46 @@ def test_thread_that_a_fork_leaves_behind_is_warned_of_once(suite: Suite) -> Non
         ("PytestIsolateWarning", "test_threads.py::test_second")
     ]
     assert "server" in warned[0]["text"]
+
+
+@pytest.mark.parametrize("option", ["--no-isolate", "--isolate-memory=1G"])
+def test_session_without_isolated_tests_imports_next_to_nothing_of_the_plugin(
+    suite: Suite, option: str
+) -> None:
+    suite.write({
+        "x": """
+        import sys
+        def test_imports():
+            imported = {name for name in sys.modules if name.startswith("pytest_isolate.")}
+            heavy = ("pytest_isolate.runner", "pytest_isolate.child", "pytest_isolate.sandbox.pool")
+            assert "pytest_isolate.plugin" in imported
+            assert not imported.intersection(heavy)
+            assert len(imported) < 15, imported
+        """,
+    })
+
+    assert suite.run(option).status == 0
+
+
+def test_item_that_was_not_collected_is_isolated_as_well(suite: Suite) -> None:
+    suite.write({
+        "conftest.py": """
+        import os, pytest
+
+        PARENT = os.getpid()
+
+        class Made(pytest.Item):
+            def runtest(self): assert os.getpid() != PARENT
+
+        def pytest_runtestloop(session):
+            item = Made.from_parent(session, name="made")
+            item.add_marker("isolated")
+            session.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            return True
+        """,
+        "x": "def test_plain(): pass",
+    })
+
+    run = suite.run()
+    assert run.status == 0
+    assert [e["outcome"] for e in run.events if e["hook"] == "report"] == ["passed"] * 3
