@@ -49,6 +49,7 @@ FORK_RUN: Final = Kind(
     name="each test in a bare fork", options=("-p", "barefork", "--barefork=run"), reports=False
 )
 FORKED: Final = Kind(name="pytest --forked", options=("-p", "pytest_forked", "--forked"))
+IDLE: Final = Kind(name="plugin, nothing isolated", options=("-p", "pytest_isolate.plugin"))
 ISOLATE: Final = Kind(name="pytest --isolate", options=("-p", "pytest_isolate.plugin", "--isolate"))
 LOOP: Final = "fork + wait in a loop"
 
@@ -108,7 +109,7 @@ def main() -> int:
     # Beside this file: a checkout seldom lies in /tmp, of which a sandbox has its own.
     with tempfile.TemporaryDirectory(prefix="suite-", dir=Path(__file__).parent) as directory:
         suite = Suite(Path(directory), tests=options.tests, ballast=options.ballast)
-        candidates = (PLAIN, FORK_WAIT, FORK_RUN, FORKED, isolate)
+        candidates = (PLAIN, IDLE, FORK_WAIT, FORK_RUN, FORKED, isolate)
         kinds = [kind for kind in candidates if _works(suite, kind)]
         runs, loops = _measure(suite, kinds, options.rounds)
     medians, least = (_prices(runs, loops, suite.tests, by) for by in (_of_medians, _of_least))
