@@ -85,6 +85,8 @@ _VARYING: Final = (
     (re.compile(r"/base-(?:plain|isolated)\b"), "/base"),
     (re.compile(r"-+ (generated xml file: )\S+/(?:plain|isolated).xml -+"), r"\1"),
     (re.compile(r"^isolate: .*\n", re.MULTILINE), ""),
+    # The full trace lists the plugins, of which we are one more where something is isolated.
+    (re.compile(r"^(hook_impls|methods) = .*$", re.MULTILINE), r"\1"),
 )
 
 
