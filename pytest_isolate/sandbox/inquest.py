@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.process import Process
     from pytest_isolate.sandbox.scene import Inmate
 
-_WORDS_SECONDS: Final = 0.5  #: how long last words may take; some threads' stacks take 2 ms
+_WORDS_SECONDS: Final = 2.0  #: how long last words may take; some threads' stacks take 2 ms
 _SHORT_WORDS_SECONDS: Final = 0.1  #: the same, before more room is made for them
 _WORDS_ROOM: Final = 1 << 16  #: bytes
 _PAUSE: Final = 0.002
