@@ -648,14 +648,3 @@ def test_options_page_has_every_name() -> None:
     ]
 
     assert [name for name in (*names, "--no-isolate") if f"`{name}" not in text] == []
-
-
-def test_wrong_marker_is_a_usage_error_under_xdist_too(suite: pytest.Pytester) -> None:
-    pytest.importorskip("xdist")
-    suite.makepyfile(test_x="import pytest\n@pytest.mark.isolated(pids=0)\ndef test_a(): pass\n")
-
-    result = suite.runpytest_subprocess("-n2", "-p", "no:isolate")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: test_x.py::test_a: *(pids=0): not a number of *"])
-    result.stdout.no_fnmatch_line("*INTERNALERROR*")

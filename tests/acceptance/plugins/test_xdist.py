@@ -48,15 +48,18 @@ def test_crash_leaves_the_worker(suite: Suite) -> None:
     assert run.output.count("Crashed: killed by SIGABRT") >= 4
 
 
-def test_figures_come_from_the_workers(suite: Suite) -> None:
+@pytest.mark.parametrize("options", [["--isolate"], []], ids=["all", "marked"])
+def test_figures_come_from_the_workers(options: list[str], suite: Suite) -> None:
     suite.write({
         "food": """
+            import pytest
+            @pytest.mark.isolated
             def test_much(): assert bytearray(80_000_000).replace(b"0", b"1")
             def test_little(): pass
         """
     })
 
-    run = suite.run("--isolate", "--isolate-top=1", "-p", "xdist.plugin", "-n2")
+    run = suite.run(*options, "--isolate-top=1", "-p", "xdist.plugin", "-n2")
 
     _, _, after = run.output.partition(" hungriest 1 tests ==\n")
     line = after.partition("\n")[0]
@@ -97,3 +100,4 @@ def test_wrong_marker_is_a_usage_error(suite: Suite) -> None:
 
     assert run.status == pytest.ExitCode.USAGE_ERROR
     assert "memory='lots'" in run.stderr
+    assert "INTERNALERROR" not in run.output
