@@ -146,7 +146,8 @@ LINES: Final[dict[str, tuple[str | None, str | None]]] = {
 #: All of them take minutes: a quick part here, the whole with the other tests in the laboratory.
 IN_LAB: Final = "ISOLATE_TEST_LAB" in os.environ
 ERRNOS: Final = ("EPERM", "ENOSYS", "EACCES") if IN_LAB else ("EPERM",)
-CALLS: Final = tuple(LINES) if IN_LAB else ("unshare", "setns", "pidfd_open", "mount_setattr")
+QUICK: Final = ("unshare", "setns", "prctl", "pidfd_open", "mount_setattr")
+CALLS: Final = tuple(LINES) if IN_LAB else QUICK
 
 
 @pytest.mark.parametrize("name", ERRNOS)
