@@ -35,9 +35,13 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.process import Process
     from pytest_isolate.sandbox.scene import Inmate
 
-_WORDS_SECONDS: Final = 2.0  #: how long last words may take; some threads' stacks take 2 ms
+#: How long last words may take: some threads' stacks take 2 ms, but on a busy machine the process
+#: has to get a processor first.
+_WORDS_SECONDS: Final = 2.0
 _SHORT_WORDS_SECONDS: Final = 0.1  #: the same, before more room is made for them
 _WORDS_ROOM: Final = 1 << 16  #: bytes
+#: Before words that were said at an earlier alarm, where the process has not answered since.
+_EARLIER: Final = b"(of an earlier moment: at the last one the process did not answer)\n"
 _PAUSE: Final = 0.002
 _QUIET: Final = 50  #: pauses without a further word that end the words
 _LONGEST_END: Final = 512  #: bytes
@@ -69,8 +73,9 @@ class LastWords:
         return Genuine.pread(self.file, self.size(), 0)
 
     def restore(self, text: bytes) -> None:
-        """Keep to *text*, what was written before, if there was nothing since."""
-        if self.size() == 0:
+        """Keep to *text*, what was written before, and say so, if there was nothing since."""
+        if self.size() == 0 and text:
+            text = _EARLIER + text.removeprefix(_EARLIER)
             os.pwrite(self.file, text, 0)
             Genuine.lseek(self.file, len(text), os.SEEK_SET)
 
