@@ -130,6 +130,11 @@ def wants_shell(config: pytest.Config) -> bool:
     return bool(config.getoption("isolate_shell"))
 
 
+def distributes(config: pytest.Config) -> bool:
+    """Return whether workers of pytest-xdist run the tests of this process."""
+    return getattr(config.option, "dist", "no") != "no"
+
+
 def run_policy(config: pytest.Config) -> Policy:
     """Return the policy of the whole run: default, ini file and command line.
 

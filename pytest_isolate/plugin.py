@@ -80,9 +80,8 @@ def pytest_report_collectionfinish(
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run the item in a sandbox, if it is to be isolated."""
-    if options.policy_of(item) is None:
-        return None
-    return _load(item.config).run_item(item, nextitem)
+    policy = options.policy_of(item)
+    return None if policy is None else _load(item.config).run_item(item, policy, nextitem)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -99,17 +98,15 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Show what was asked for: the hungriest tests, and what tests have left behind."""
-    # The tests may have been run by workers of pytest-xdist.
-    if _runner_key in config.stash or getattr(config.option, "dist", "no") != "no":
+    if _runner_key in config.stash or options.distributes(config):
         _load(config).summarize(terminalreporter)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: TimerSettings) -> bool | None:
     """Take over the limit of an isolated test, which pytest-timeout would end the run for."""
-    if options.policy_of(item) is None:
-        return None
-    return _load(item.config).take_timer(item, settings)
+    policy = options.policy_of(item)
+    return None if policy is None else _load(item.config).take_timer(item, policy, settings)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -130,7 +127,7 @@ def _are_isolated(items: Iterable[pytest.Item]) -> bool:
 
 
 def _load(config: pytest.Config) -> Runner:
-    """Return what runs isolated tests, imported when it is needed: it takes longer than pytest."""
+    """Return what runs isolated tests, imported when it is needed: not every run should wait."""
     if _runner_key not in config.stash:
         from pytest_isolate.runner import Runner  # noqa: PLC0415  # as said above
 

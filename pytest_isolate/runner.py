@@ -28,6 +28,7 @@ from pytest_isolate.guests import Guests
 from pytest_isolate.guests import limit
 from pytest_isolate.guests import take_limit
 from pytest_isolate.header import header
+from pytest_isolate.options import distributes
 from pytest_isolate.options import policy_of
 from pytest_isolate.options import run_policy
 from pytest_isolate.options import wants_shell
@@ -85,15 +86,11 @@ class Runner:
     def header(self) -> str:
         """Return the line that tells what is in force, with what is had if that is known."""
         capabilities: Capabilities | None = None
-        if sys.platform == "linux" and self._runs_tests():
+        runs_none = self._config.option.collectonly or distributes(self._config)
+        if sys.platform == "linux" and not runs_none:
             with suppress(KeeperError):  # each test will say so
                 capabilities = self.sandboxes.capabilities
         return header(run_policy(self._config), capabilities)
-
-    def _runs_tests(self) -> bool:
-        """Return whether this process runs tests: under pytest-xdist its workers do."""
-        option = self._config.option
-        return not option.collectonly and getattr(option, "dist", "no") == "no"
 
     def expect(self, items: Sequence[pytest.Item]) -> None:
         """Make ready for *items*, all of the session in their order."""
@@ -108,12 +105,13 @@ class Runner:
         self._threads |= threads
         return tuple(sorted(new))
 
-    def run_item(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Run *item* isolated if it is to be, as `pytest_runtest_protocol`."""
-        policy = policy_of(item)
+    def run_item(
+        self, item: pytest.Item, policy: Policy, nextitem: pytest.Item | None
+    ) -> bool | None:
+        """Run *item* isolated if it can be, as `pytest_runtest_protocol`."""
         if self.guests.rerun:
             return None  # they will call the function below
-        if policy is None or isinstance(self.sandboxes.resolve(policy), Unconfined):
+        if isinstance(self.sandboxes.resolve(policy), Unconfined):
             return None
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -145,13 +143,12 @@ class Runner:
         self.guests.judge(item, replay.reports, log=log)
         return replay.reports
 
-    def take_timer(self, item: pytest.Item, settings: TimerSettings) -> bool | None:
+    def take_timer(self, item: pytest.Item, policy: Policy, settings: TimerSettings) -> bool | None:
         """Take over the limit that pytest-timeout would set a timer for, as its hook.
 
         In a test process it is one for the test's function alone, and stays with pytest-timeout.
         """
-        policy = policy_of(item)
-        if policy is None or self.tap.voice is not None:
+        if self.tap.voice is not None:
             return None
         if isinstance(self.sandboxes.resolve(policy), Unconfined):
             return None

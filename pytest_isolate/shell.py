@@ -22,6 +22,7 @@ import pytest
 from pytest_isolate import _compat
 from pytest_isolate import live
 from pytest_isolate.deaths import death_of
+from pytest_isolate.options import distributes
 from pytest_isolate.options import switched_off
 from pytest_isolate.options import wants_shell
 from pytest_isolate.sandbox import supervisor
@@ -55,7 +56,7 @@ def check(config: pytest.Config) -> None:
     if live.wants_debugger(config):
         msg = f"{_FLAG}: --pdb and --trace want the terminal as well; choose one of them"
         raise pytest.UsageError(msg)
-    if getattr(config.option, "dist", "no") != "no" or hasattr(config, "workerinput"):
+    if distributes(config) or hasattr(config, "workerinput"):
         msg = f"{_FLAG} is incompatible with distributing tests; try using -n0"
         raise pytest.UsageError(msg)
     with _compat.uncaptured(config):

@@ -150,9 +150,12 @@ def in_lab(
     *command: str,
     copy: bool = False,
     seconds: int = 600,
-    output: IO[str] | int = subprocess.PIPE,
+    output: IO[str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with the arguments *command* in the environment *name*, in a copy if asked for."""
+    """Run Python with the arguments *command* in the environment *name*, in a copy if asked for.
+
+    What it says is captured, or goes to *output* while it runs.
+    """
     lab = LABS[name]
     shown = ["--dir", str(PROJECT)]
     if not Path(sys.prefix).is_relative_to(PROJECT):
@@ -163,8 +166,8 @@ def in_lab(
     where = ["--cwd", "/scratch", "--timeout", str(seconds)]
     return subprocess.run(
         [VMLAB, *lab.machine, *shown, *where, "--", *guest],
-        stdout=output,
-        stderr=subprocess.PIPE if output == subprocess.PIPE else subprocess.STDOUT,
+        stdout=subprocess.PIPE if output is None else output,
+        stderr=subprocess.PIPE if output is None else subprocess.STDOUT,
         text=True,
         timeout=seconds + 100,
         check=False,

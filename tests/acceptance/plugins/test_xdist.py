@@ -99,5 +99,6 @@ def test_wrong_marker_is_a_usage_error(suite: Suite) -> None:
     run = suite.run("-p", "xdist.plugin", "-n2")
 
     assert run.status == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: test_a.py::test_a: " in run.stderr
     assert "memory='lots'" in run.stderr
     assert "INTERNALERROR" not in run.output
