@@ -128,11 +128,16 @@ class Pool:
         try:
             return cls._start(os.getpid() if head is None else head)
         except SandboxError as error:
-            error.mend = mends.for_namespaces(error.code, mends.Signs.read())
+            error.mend = error.mend or mends.for_namespaces(error.code, mends.Signs.read())
             raise KeeperError(str(error)) from None
 
     @classmethod
     def _start(cls, head: int) -> Pool:
+        # As in a virtual environment of root's, where its user has come by setpriv(1).
+        if not os.access(sys.executable, os.X_OK):
+            what = f"execute {sys.executable or 'sys.executable'}"
+            why = "this user may not, or it is not there"
+            raise SandboxError(what, why, "run pytest by an interpreter that this user may execute")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         # Before there is a process that these are needed for.
         with step("pidfd_open"):

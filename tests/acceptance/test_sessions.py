@@ -295,3 +295,17 @@ def test_item_that_was_not_collected_is_isolated_as_well(suite: Suite) -> None:
     run = suite.run()
     assert run.status == 0
     assert [e["outcome"] for e in run.events if e["hook"] == "report"] == ["passed"] * 3
+
+
+def test_interpreter_that_cannot_be_executed_is_named(suite: Suite) -> None:
+    suite.write({
+        "conftest.py": "import sys; sys.executable = '/nowhere/python'",
+        "x": "def test_a(): pass",
+    })
+
+    run = suite.run("--isolate")
+
+    assert run.reports("test_a")["setup"]["text"] == (
+        "Isolation failed: start the keeper of the sandboxes: execute /nowhere/python: this user"
+        " may not, or it is not there (run pytest by an interpreter that this user may execute)"
+    )
