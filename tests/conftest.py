@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from contextlib import suppress
 import fcntl
+from functools import cache
+import json
 import os
 from pathlib import Path
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
+from typing import Any
 from typing import Final
 import uuid
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
@@ -26,6 +32,41 @@ _OPTIONS: Final = "-p no:hypothesispytest"
 _WORDS: Final = ("isolate", "left behind")
 #: Where a sandboxed test may write and must leave nothing.
 _PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/etc", os.path.expanduser("~"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs(*names): capabilities that the test cannot do without"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            _require(name)
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[[str], None]:
+    """Skip the test if a capability cannot be had here; in CI that is a failure."""
+    return _require
+
+
+def _require(name: str) -> None:
+    row = _found()[name]
+    # A root that covers the old one, instead of having changed it, gives no test root's powers.
+    if row["state"] == "no" or (name, row["state"]) == ("pivot_root", "partial"):
+        reason = f"needs {name}: {row['why'] or row['lacks']}"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@cache
+def _found() -> dict[str, dict[str, Any]]:
+    """Return the doctor's rows by name."""
+    command = [sys.executable, "-m", "pytest_isolate", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    return {row["name"]: row for row in json.loads(done.stdout)["capabilities"]}
 
 
 class Footprint:

@@ -103,10 +103,14 @@ def install(filter_: bytes) -> None:
     """Put this process, and all that it becomes and starts, under *filter_*."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
-    if os.geteuid() != 0 and libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl: no new privileges")
     whole = _Program(len(filter_) // 8, filter_)
-    if libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.addressof(whole), 0, 0):
+
+    def put() -> bool:
+        failed: int = libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.addressof(whole), 0, 0)
+        return failed == 0
+
+    # Without CAP_SYS_ADMIN one has to renounce privileges first, see seccomp(2).
+    if not put() and (libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or not put()):
         raise OSError(ctypes.get_errno(), "prctl: seccomp filter")
 
 

@@ -74,10 +74,10 @@ def enter_root(order: Order, *, userns: bool, pids_of: int | None = None) -> tup
         order.plan.inner, order.newroot, order.layers, userns=userns, pids_of=pids_of
     )
     os.chdir(order.newroot)
-    return (*notes, *_change_root(order.spec))
+    return (*notes, *change_root(order.spec))
 
 
-def _change_root(spec: Spec) -> tuple[str, ...]:
+def change_root(spec: Spec) -> tuple[str, ...]:
     """Make the current directory, a mount point, the root; return a note if it is less so."""
     try:
         _libc.pivot_root(".", ".")

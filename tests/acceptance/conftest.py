@@ -69,6 +69,8 @@ def pytest_warning_recorded(warning_message, when, nodeid, location):
 def pytest_sessionfinish(session, exitstatus):
     put(hook="end", status=int(exitstatus), failed=session.testsfailed, left=session.shouldfail)
 """
+#: Of each suite: in a container the laboratory asks for what can be had there.
+_INI: Final = f"[pytest]\n{os.environ.get('ISOLATE_TEST_INI', '')}\n"
 #: How long a program at a terminal may take to say what is waited for.
 _PATIENCE_SECONDS: Final = 30.0
 #: How long somebody looks at a prompt before pressing Ctrl-C.
@@ -319,5 +321,5 @@ def make_suite(place: Path) -> Suite:
     (place / "recorder.py").write_text(_RECORDER, encoding="utf-8")
     directory = place / "suite"
     directory.mkdir()
-    (directory / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    (directory / "pytest.ini").write_text(_INI, encoding="utf-8")
     return Suite(directory)

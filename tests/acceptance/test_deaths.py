@@ -145,7 +145,13 @@ def run(module_suite: Suite) -> Run:
     return module_suite.run("--isolate", "-ra")
 
 
-@pytest.mark.parametrize("name", DEATHS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.needs("memory")] if line == OOM else [])
+        for name, (_, line, _) in DEATHS.items()
+    ],
+)
 def test_death_is_the_failure_of_the_phase_that_ran(name: str, run: Run) -> None:
     outcomes, line, word = DEATHS[name]
 
@@ -156,6 +162,7 @@ def test_death_is_the_failure_of_the_phase_that_ran(name: str, run: Run) -> None
     assert run.properties[reports["setup"]["nodeid"]]["isolate.outcome"] == word
 
 
+@pytest.mark.needs("memory")
 def test_every_death_has_its_line_in_junitxml(run: Run) -> None:
     text = "\n".join(run.junit)
 
@@ -198,6 +205,7 @@ def test_timeout_shows_where_every_thread_was(suite: Suite) -> None:
     assert " in test_stuck" in run.output
 
 
+@pytest.mark.needs("memory")
 def test_figures_are_in_a_dead_tests_report(run: Run) -> None:
     figures = dict(run.reports("test_oom")["call"]["sections"])["Figures"]
 
@@ -231,6 +239,7 @@ def test_fork_of_a_test_that_comes_back_is_not_heard(run: Run) -> None:
     assert failed["sections"] == [["Captured stdout call", "mine\n"]]
 
 
+@pytest.mark.needs("memory")
 def test_hook_hears_of_every_end(run: Run, module_suite: Suite) -> None:
     lines = (module_suite.directory / "finished").read_text("utf-8").splitlines()
 

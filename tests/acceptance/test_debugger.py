@@ -125,6 +125,7 @@ def test_terminal_shows_the_same_as_without_isolation(
     assert isolated == plain
 
 
+@pytest.mark.needs("sandbox")
 def test_debugger_is_in_the_sandbox(suite: Suite) -> None:
     suite.write({"one": "import socket\ndef test_one(): breakpoint()\n"})
 

@@ -30,6 +30,7 @@ def files() -> set[Path]:
     return {path for path in EXAMPLE.rglob("*") if KEPT.isdisjoint(path.parts)}
 
 
+@pytest.mark.needs("sandbox", "pivot_root")
 def test_container_from_scratch_passes_and_leaves_nothing_behind(
     footprint: Footprint, tmp_path: Path
 ) -> None:

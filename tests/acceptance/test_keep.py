@@ -62,6 +62,7 @@ def section(run: Run, name: str) -> list[str]:
     return str(dict(run.reports(name)["teardown"]["sections"])[SECTION]).splitlines()
 
 
+@pytest.mark.needs("sandbox")
 def test_files_of_failed_tests_are_kept_as_they_were(writing: Suite, footprint: Footprint) -> None:
     run = writing.run("--isolate", "--isolate-keep=failed", "--isolate-keep-dir=kept")
 
@@ -100,6 +101,7 @@ def test_files_of_failed_tests_are_kept_as_they_were(writing: Suite, footprint: 
     assert footprint.left() == []
 
 
+@pytest.mark.needs("sandbox")
 def test_files_of_all_tests_are_kept(writing: Suite) -> None:
     run = writing.run(
         "--isolate", "--isolate-keep=all", f"--isolate-keep-dir={writing.directory}/kept"
@@ -116,6 +118,7 @@ def test_nothing_is_kept_unasked(writing: Suite) -> None:
     assert SECTION not in run.output
 
 
+@pytest.mark.needs("sandbox")
 def test_next_run_replaces_what_was_kept(writing: Suite) -> None:
     arguments = ("--isolate", "--isolate-keep=failed", "--isolate-keep-dir=kept", "-k", "fails")
     writing.run(*arguments)
@@ -128,6 +131,7 @@ def test_next_run_replaces_what_was_kept(writing: Suite) -> None:
     assert not (place / "files" / "stale").exists()
 
 
+@pytest.mark.needs("sandbox")
 def test_without_a_directory_the_last_three_runs_are_kept(writing: Suite) -> None:
     temporary = writing.directory.parent / "temporary"
     temporary.mkdir()
@@ -143,6 +147,7 @@ def test_without_a_directory_the_last_three_runs_are_kept(writing: Suite) -> Non
     assert [os.path.isdir(place) for place in places] == [False, True, True, True]
 
 
+@pytest.mark.needs("sandbox")
 def test_directory_that_cannot_be_written_to_is_told(writing: Suite) -> None:
     (writing.directory / "file").touch()
 

@@ -60,6 +60,7 @@ def leaky(suite: Suite) -> Suite:
     return suite
 
 
+@pytest.mark.needs("sandbox")
 def test_summary_tells_each_test_that_left_something(leaky: Suite, footprint: Footprint) -> None:
     run = leaky.run("--isolate", "--isolate-report-leaks=summary")
 
@@ -74,6 +75,7 @@ def test_summary_tells_each_test_that_left_something(leaky: Suite, footprint: Fo
     assert footprint.left() == []
 
 
+@pytest.mark.needs("sandbox")
 def test_fail_is_a_failure_of_the_teardown(leaky: Suite) -> None:
     run = leaky.run("--isolate", "--isolate-report-leaks=fail")
 
@@ -91,6 +93,7 @@ def test_fail_is_a_failure_of_the_teardown(leaky: Suite) -> None:
     assert run.properties[report["nodeid"]]["isolate.outcome"] == "finished"
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("name", ["test_dies", "test_teardown"])
 def test_test_that_had_no_chance_to_clean_up_is_told_only(name: str, leaky: Suite) -> None:
     run = leaky.run("--isolate", "--isolate-report-leaks=fail")
@@ -101,6 +104,7 @@ def test_test_that_had_no_chance_to_clean_up_is_told_only(name: str, leaky: Suit
     assert "Left behind" not in report["text"]
 
 
+@pytest.mark.needs("sandbox")
 def test_ini_and_marker_can_ask(suite: Suite) -> None:
     suite.write({
         "asks": """

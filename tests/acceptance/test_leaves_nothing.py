@@ -55,6 +55,7 @@ MISBEHAVING: Final = """
 """
 
 
+@pytest.mark.needs("sandbox", "pivot_root")
 def test_machine_is_as_it_was(footprint: Footprint, tmp_path: Path, *, can_cap: bool) -> None:
     file = tmp_path / "test_misbehaving.py"
     file.write_text(textwrap.dedent(MISBEHAVING), encoding="utf-8")

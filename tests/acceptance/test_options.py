@@ -616,6 +616,7 @@ def test_wrong_result_of_the_hook_names_the_test(
     assert error.startswith(f"test_x.py::test_a: pytest_isolate_policy{line}")
 
 
+@pytest.mark.needs("sandbox", "memory")
 def test_header_tells_what_was_asked_for(suite: pytest.Pytester) -> None:
     suite.makepyfile("def test_a(): pass")
 

@@ -90,6 +90,8 @@ STACKS: Final = {
 DEAD: Final = (*STACKS, "test_denied_and_content", "test_exec")
 SURVIVORS: Final = ("test_lives_below_its_cap", "test_lives_with_files_in_the_page_cache")
 
+pytestmark = pytest.mark.needs("memory")
+
 
 @pytest.fixture(scope="module")
 def run(module_suite: Suite) -> Run:

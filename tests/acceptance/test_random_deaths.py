@@ -169,6 +169,7 @@ def table(cases: list[tuple[str, str]], wrong: dict[int, str]) -> str:
     return "\n".join(rows)
 
 
+@pytest.mark.needs("sandbox", "memory")
 @pytest.mark.timeout(60 + DEATHS * _SECONDS_PER_DEATH)
 def test_each_of_many_random_deaths_is_told_apart(suite: Suite, footprint: Footprint) -> None:
     cases = choose()

@@ -150,6 +150,7 @@ QUICK: Final = ("unshare", "setns", "prctl", "pidfd_open", "mount_setattr")
 CALLS: Final = tuple(LINES) if IN_LAB else QUICK
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("name", ERRNOS)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.usefixtures("footprint")

@@ -184,6 +184,7 @@ def test_error_of_the_parents_teardown_is_the_isolated_tests_teardown_error(suit
     assert "logged" in sections["Captured log teardown"]
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize(("recourse", "outcome"), [("fail", "failed"), ("skip", "skipped")])
 def test_sandbox_that_cannot_be_had_fails_or_skips_the_test(
     recourse: str, outcome: str, suite: Suite

@@ -20,6 +20,7 @@ SHELL: Final = ("--isolate", "--isolate-shell", "-p", "no:cacheprovider")
 LEAVE: Final = "leave with `exit` or Ctrl-D"
 
 
+@pytest.mark.needs("sandbox")
 def test_failed_test_is_looked_into_while_it_lives(suite: Suite, footprint: Footprint) -> None:
     suite.write({
         "one": """
@@ -61,6 +62,7 @@ def test_failed_test_is_looked_into_while_it_lives(suite: Suite, footprint: Foot
     assert "Captured stdout call" in said
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize(
     ("name", "what"),
     [
@@ -68,7 +70,10 @@ def test_failed_test_is_looked_into_while_it_lives(suite: Suite, footprint: Foot
         ("teardown", "teardown: ValueError: in teardown"),
         ("crash", "call: Crashed: killed by SIGABRT"),
         ("exit", "call: Exited: left with status 7 before its report"),
-        ("oom", "call: OOM killed: exceeded its memory cap of 60.0 MiB"),
+        pytest.param(
+            *("oom", "call: OOM killed: exceeded its memory cap of 60.0 MiB"),
+            marks=pytest.mark.needs("memory"),
+        ),
         ("slow", "Timed out: exceeded its limit of 2 s"),
         ("case", "call: AssertionError: in a method"),
     ],
@@ -171,6 +176,7 @@ def test_expected_failure_opens_no_shell(suite: Suite) -> None:
         assert terminal.status == pytest.ExitCode.OK
 
 
+@pytest.mark.needs("sandbox")
 def test_root_without_a_shell_is_told_in_one_line(suite: Suite) -> None:
     suite.write({"one": "def test_fails(): assert 0\n"})
 
@@ -183,6 +189,7 @@ def test_root_without_a_shell_is_told_in_one_line(suite: Suite) -> None:
         assert "1 failed" in terminal.end()
 
 
+@pytest.mark.needs("sandbox")
 def test_shell_of_a_foreign_root_is_its_own(suite: Suite, tmp_path: Path) -> None:
     root = tmp_path / "root"
     listed = subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True, check=False)

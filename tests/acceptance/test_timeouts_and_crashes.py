@@ -150,6 +150,7 @@ def test_stacks_show_every_thread(name: str, run: Run) -> None:
     assert "_pytest" not in stacks
 
 
+@pytest.mark.needs("sandbox")
 def test_processes_that_were_alive_are_listed(run: Run) -> None:
     timeout = sections(run, "test_family")
     crash = sections(run, "test_crash_with_company")["Processes"].splitlines()
@@ -166,6 +167,7 @@ def test_processes_that_were_alive_are_listed(run: Run) -> None:
     assert len(crash) == 2
 
 
+@pytest.mark.needs("pids")
 def test_figures_are_there_after_everything_was_killed(run: Run) -> None:
     figures = sections(run, "test_family")["Figures"]
 

@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING
 from typing import Final
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Suite
 
@@ -28,6 +30,7 @@ LINE: Final = re.compile(
 )
 
 
+@pytest.mark.needs("memory")
 def test_hungriest_are_listed_with_their_caps(suite: Suite) -> None:
     suite.write({"food": TESTS})
 

@@ -64,6 +64,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.needs("sandbox")
 @no_cgroups
 @pytest.mark.usefixtures("footprint")
 def test_degrade_watches_the_memory_and_kills_at_the_cap(place: Path) -> None:
@@ -83,6 +84,7 @@ def test_degrade_watches_the_memory_and_kills_at_the_cap(place: Path) -> None:
     assert '"isolate.memory_cap" value="67108864"' in (place / "x.xml").read_text()
 
 
+@pytest.mark.needs("sandbox")
 @no_cgroups
 @pytest.mark.usefixtures("footprint")
 def test_a_cap_that_was_asked_for_is_not_watched_unasked(place: Path) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import json
 import os
 from pathlib import Path
@@ -39,24 +40,61 @@ OPTIONS: Final = {
     r"writable-cgroups=true|unmask=/sys/fs/cgroup": ("--cgroup-rw",),
 }
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """A container in which the project's own tests run."""
+
+    options: tuple[str, ...] = ()  #: of `confine`
+    ini: str = ""  #: of the suites that these tests write
+    lacks: frozenset[str]  #: what the tests that are skipped need, and why it is not had
+
+
+_REFUSED: Final = "make user and mount namespace"
+#: With and without the capability that makes namespaces. Memory is capped in the first by this
+#: machine's cgroups, and watched in the second, which asks for what it can have.
+OWN: Final = {
+    "SYS_ADMIN": Own(
+        options=(
+            *("--cap-add", "SYS_ADMIN", "--apparmor", "unconfined"),
+            *("--systempaths", "unconfined", "--cgroup-rw"),
+        ),
+        lacks=frozenset({
+            "pivot_root: the old root covered and not gone: chroot (pivot_root refused: EPERM)"
+        }),
+    ),
+    "plain": Own(
+        ini="isolate_unavailable = degrade",
+        lacks=frozenset({
+            f"sandbox: a sandbox's userns: {_REFUSED}: Operation not permitted",
+            f"pivot_root: not tried, for: {_REFUSED}",
+            "memory: memory cgroup is mounted read-only",
+            "pids: pids cgroup is mounted read-only",
+        }),
+    ),
+}
+
 pytestmark = pytest.mark.usefixtures("footprint")
 
 
 def confined(
-    kind: Environment, options: tuple[str, ...], *command: str
+    kind: Environment,
+    options: tuple[str, ...],
+    *command: str,
+    script: str = 'touch "$0" && exec "$@"',
+    seconds: int = 100,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with the arguments *command* in a container of *kind*."""
+    """Run Python with the arguments *command* in a container of *kind*, by a shell's *script*."""
     fixed, sign = KINDS[kind]
-    script = 'touch "$0" && exec "$@"'
     return subprocess.run(
         [
             *(sys.executable, CONFINE, "--dir", str(PROJECT), "--cwd", str(PROJECT)),
-            *("--env", "PYTHONDONTWRITEBYTECODE=1", *fixed, *options, "--"),
-            *("sh", "-c", script, sign, sys.executable, *command),
+            *("--timeout", str(seconds), "--env", "PYTHONDONTWRITEBYTECODE=1"),
+            *(*fixed, *options, "--", "sh", "-c", script, sign, sys.executable, *command),
         ],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=seconds + 30,
         check=False,
     )
 
@@ -171,3 +209,21 @@ def test_pytest_in_a_plain_container(kind: Environment, recourse: str, tmp_path:
     assert "PASSED test_x.py::test_pass" in done.stdout
     assert "FAILED test_x.py::test_crash" in done.stdout
     assert "\nCrashed: killed by SIGABRT\n" in done.stdout
+
+
+@pytest.mark.parametrize("suite", ["tests/sandbox", "tests/acceptance"])
+@pytest.mark.parametrize("name", OWN)
+def test_the_projects_own_tests_pass_or_say_what_they_lack(name: str, suite: str) -> None:
+    own = OWN[name]
+    done = confined(
+        *(Environment.DOCKER, ("--env", f"ISOLATE_TEST_INI={own.ini}", *own.options)),
+        *("-m", "pytest", "-p", "no:cacheprovider", "-q", "-rs", "--timeout=300", suite),
+        # They write beside themselves. The shell is there to reap, as `docker run --init` is.
+        script='touch "$0" && cp -r . /tmp/project && cd /tmp/project && "$@"; exit',
+        seconds=3600,
+    )
+
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+    found = set(re.findall(r": needs (.+)$", done.stdout, re.MULTILINE))
+    assert found <= own.lacks
+    assert found & own.lacks, done.stdout

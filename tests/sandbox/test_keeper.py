@@ -23,6 +23,8 @@ from pytest_isolate.sandbox.pool import Pool
 from pytest_isolate.sandbox.spec import Limits
 from pytest_isolate.sandbox.spec import Spec
 
+pytestmark = pytest.mark.needs("sandbox", "memory")
+
 SPEC: Final = Spec(limits=Limits(memory=64 << 20))
 PATIENCE: Final = 20.0
 

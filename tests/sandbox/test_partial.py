@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterator
 
-    from pytest_isolate.sandbox.capabilities import Capability
     from pytest_isolate.sandbox.pool import Pool
     from pytest_isolate.sandbox.supervisor import End
     from pytest_isolate.wire.channel import Writer
@@ -44,9 +43,7 @@ ENTRY = Entry(cwd="/")
 PATIENCE = 20.0
 
 
-@pytest.fixture(autouse=True)
-def _has_landlock(require: Callable[[Capability], None]) -> None:
-    require(landlock.capability())
+pytestmark = pytest.mark.needs("landlock")
 
 
 @pytest.fixture
@@ -230,11 +227,8 @@ def test_ends_are_told_as_in_every_sandbox(run: Callable[..., End]) -> None:
     assert killed.outcome == Signaled(signal.SIGKILL)
 
 
-def test_cap_holds_where_a_cgroup_can_be_had(
-    run: Callable[..., End], pool: Pool, require: Callable[[Capability], None]
-) -> None:
-    require(pool.capabilities["memory"])
-
+@pytest.mark.needs("memory")
+def test_cap_holds_where_a_cgroup_can_be_had(run: Callable[..., End]) -> None:
     def use(_: Writer) -> None:
         data = bytearray(64 << 20)
         data[:: 1 << 12] = b"\1" * (len(data) >> 12)

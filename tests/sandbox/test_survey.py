@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     Look = Callable[..., dict[str, Change]]
 
+pytestmark = pytest.mark.needs("sandbox")
+
 ENTRY: Final = Entry(cwd="/")
 NOTHING: Final = Ignored()
 machine_root = pytest.mark.skipif(
@@ -213,7 +215,9 @@ def test_other_roots_are_surveyed_too(kind: str, look: Look, home: Path) -> None
     }
 
 
-@pytest.mark.parametrize("user", User)
+@pytest.mark.parametrize(
+    "user", [User.KEEP, pytest.param(User.ROOT, marks=pytest.mark.needs("pivot_root"))]
+)
 def test_layers_are_out_of_reach_of_the_test(user: User, look: Look) -> None:
     """The descriptors that lead to them are covered in its process, and closed in init."""
 

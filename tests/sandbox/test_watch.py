@@ -31,12 +31,10 @@ CAP = 48 * MIB
 PATIENCE = 30.0
 
 
-@pytest.fixture(params=["whole", "partial"])
+@pytest.fixture(params=[pytest.param("whole", marks=pytest.mark.needs("sandbox")), "partial"])
 def run(pool: Pool, request: pytest.FixtureRequest) -> Run:
     """Return a function that runs *main* in a sandbox whose memory is watched."""
     partial = request.param == "partial"
-    if not partial and not pool.capabilities["pivot_root"].available:
-        pytest.skip("no sandbox here")
 
     def run(main: Callable[[Writer], None], **how: Any) -> End:
         lease = pool.lease(Spec(watched=CAP, partial=partial))

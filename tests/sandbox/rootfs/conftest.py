@@ -31,6 +31,7 @@ from pytest_isolate.sandbox import mounts
 from pytest_isolate.sandbox import namespaces
 from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox import rootfs
+from pytest_isolate.sandbox import staging
 from pytest_isolate.sandbox.mounts import mountinfo
 from pytest_isolate.sandbox.namespaces import IdMaps
 from pytest_isolate.sandbox.namespaces import IdRange
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ORDINARY: Final = 1000
+#: How notes begin of what an old kernel, and a container without pivot_root(2), lack.
+_EVERYWHERE: Final = ("directories that cannot", "the old root covered")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +105,8 @@ class Sandbox:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is less than planned, but for what the kernel's age makes less everywhere."""
-        return tuple(n for n in self.all_notes if not n.startswith("directories that cannot"))
+        """What is less than planned, but for what a kernel or a container makes less everywhere."""
+        return tuple(note for note in self.all_notes if not note.startswith(_EVERYWHERE))
 
     def run(
         self, call: Callable[..., T], *arguments: object, before: Callable[[], None] | None = None
@@ -234,18 +237,16 @@ def _init(identity: Identity, spec: Spec, plan: rootfs.Plan, ends: _Ends) -> Non
     # Not the builder's: pivot_root moves every process of the mount namespace.
     _libc.unshare(_libc.CLONE_NEWNS)
     _libc.mount(None, "/", None, _libc.MS_REC | _libc.MS_PRIVATE)
-    staging = rootfs.staging_place(plan)
-    _libc.mount("tmpfs", staging, "tmpfs", _libc.MS_NODEV, "mode=0755")
-    root, layers = f"{staging}/root", f"{staging}/layers"
+    place = rootfs.staging_place(plan)
+    _libc.mount("tmpfs", place, "tmpfs", _libc.MS_NODEV, "mode=0755")
+    root, layers = f"{place}/root", f"{place}/layers"
     os.mkdir(root, 0o755)
     os.mkdir(layers, 0o700)
     _libc.mount(root, root, None, _libc.MS_BIND)
     userns = not identity.privileged
     notes = mounts.execute(plan.outer + plan.processes, root, layers, userns=userns)
     os.chdir(root)
-    _libc.pivot_root(".", ".")
-    _libc.umount2(".", _libc.MNT_DETACH)
-    os.chdir("/")
+    notes += staging.change_root(spec)
     _libc.unshare(namespaces.flags(spec) & ~_libc.CLONE_NEWPID)
     # Not from here: inside another sandbox /proc may be read-only.
     ends.builder.send("map")
@@ -260,8 +261,11 @@ def _init(identity: Identity, spec: Spec, plan: rootfs.Plan, ends: _Ends) -> Non
 
 
 @pytest.fixture(params=["machine's root", "ordinary user"])
-def identity(request: pytest.FixtureRequest, outside: Path) -> Identity:
+def identity(
+    request: pytest.FixtureRequest, outside: Path, require: Callable[[str], None]
+) -> Identity:
     """Who makes the sandbox: the machine's root, and someone with no privilege."""
+    require("sandbox")
     home = outside / "home"
     home.mkdir()
     if request.param == "machine's root":
