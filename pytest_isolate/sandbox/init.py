@@ -180,9 +180,9 @@ def _wait_for_keeper() -> bytes:
 def _find_root() -> None:
     """Go to the root of the mount namespace: a new root that covers the old one is not entered.
 
-    pivot_root(2) would have taken this process along.
+    pivot_root(2) would have taken this process along, and /proc is gone from the old root.
     """
-    fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.pidfd_open(os.getpid())
     _libc.setns(fd, _libc.CLONE_NEWNS)
     os.close(fd)
 

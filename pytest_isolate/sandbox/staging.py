@@ -12,6 +12,8 @@ from pytest_isolate.sandbox import mends
 from pytest_isolate.sandbox import mounts
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
+from pytest_isolate.sandbox.mounts import mountinfo
+from pytest_isolate.sandbox.mounts.readonly import make_read_only
 from pytest_isolate.sandbox.spec import User
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 #: What a filter, or a kernel without the call, answers.
 _NOT_ALLOWED: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
+#: File systems in which user 0 changes the kernel's settings.
+_KERNELS_KNOBS: Final = frozenset({"proc", "sysfs"})
 _COVERED: Final = "chroot (pivot_root refused"
 
 
@@ -102,10 +106,28 @@ def _cover_root(spec: Spec, refused: OSError) -> tuple[str, ...]:
         mend = mends.for_namespaces(refused.errno, mends.Signs.read())
         raise SandboxError.from_os_error(refused, "pivot_root, which user root needs", mend)
     with step("change root by chroot"):
+        _strip_root()
         _libc.mount(".", "/", None, _libc.MS_MOVE)
         os.chroot(".")
     why = errno.errorcode[refused.errno]
     return (f"the old root covered and not gone: chroot (pivot_root refused: {why})",)
+
+
+def _strip_root() -> None:
+    """Unmount what lies on the old root; a proc or sysfs that is locked to it becomes read-only.
+
+    A nested user namespace may mount one as writable as any that its mount namespace has, in sight
+    or covered, see mnt_already_visible() in fs/namespace.c.
+    """
+    new = os.getcwd()
+    for mount in reversed(mountinfo.current()):
+        if os.path.commonpath((mount.target, new)) in {mount.target, new}:
+            continue  # the new root is on it, or it is on the new root
+        try:
+            _libc.umount2(mount.target, _libc.MNT_DETACH)
+        except OSError:
+            if mount.fstype in _KERNELS_KNOBS:
+                make_read_only(mount.target, _libc.MOUNT_ATTR_RDONLY, recursive=False)
 
 
 def is_covered(notes: Iterable[str]) -> bool:

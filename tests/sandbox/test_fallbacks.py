@@ -112,6 +112,21 @@ def test_nothing_leads_to_the_covered_root(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
+def test_nested_namespace_has_no_use_of_the_covered_proc() -> None:
+    """Root's own proc in a nested namespace would turn the kernel's knobs, if it were writable."""
+    script = """
+        import subprocess
+        nested = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
+        for options in ("rw", "ro"):
+            mount = ["mount", "-t", "proc", "-o", options, "proc", "/proc"]
+            done = subprocess.run([*nested, *mount], stderr=subprocess.DEVNULL)
+            print(options, done.returncode == 0)
+    """
+    done = run((*REFUSE, "EPERM", "pivot_root", "--"), script)
+
+    assert (done.stdout, done.stderr) == ("rw False\nro True\n", "")
+
+
 def test_user_root_could_uncover_the_root_and_is_refused() -> None:
     done = run((*REFUSE, "EPERM", "pivot_root", "--"), "pass", "--user=root")
 
