@@ -147,14 +147,14 @@ def test_time_in_the_shell_does_not_count(suite: Suite, footprint: Footprint) ->
             import pytest
             @pytest.fixture
             def finished(): yield; print("finished well")
-            @pytest.mark.isolated(timeout=1)
+            @pytest.mark.isolated(timeout=3)  # a slow kernel takes a second to fail
             def test_fails(finished): assert 0
         """
     })
 
     with suite.at_terminal(*SHELL, "-s", ISOLATE_TEST_TOKEN=footprint.token) as terminal:
         terminal.expect("$ ")
-        terminal.type("sleep 1.5; exit\n")
+        terminal.type("sleep 3.5; exit\n")
         terminal.expect("finished well")
         assert "Timed out" not in terminal.end()
 
