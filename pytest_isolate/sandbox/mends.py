@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 from typing import Final
 
+from pytest_isolate.sandbox import systemd
 from pytest_isolate.sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ FOR_CGROUPS: Final[Mapping[Environment, str]] = {
         "docker run --security-opt writable-cgroups=true, or docker run --privileged"
     ),
 }
+#: Where cgroup v2 is mounted, by convention.
+_CGROUPS: Final = "/sys/fs/cgroup"
 #: On the machine that the container runs on.
 _ON_HOST: Final = frozenset({Environment.LIMIT, Environment.APPARMOR, Environment.CLONE})
 
@@ -100,6 +103,9 @@ class Signs:
     apparmor: str = ""  #: kernel.apparmor_restrict_unprivileged_userns
     clone: str = ""  #: kernel.unprivileged_userns_clone
     limit: str = ""  #: user.max_user_namespaces
+    uid: int = 0  #: whose process this is
+    systemd: bool = False  #: it runs this machine
+    manager: bool = False  #: and there is one for the user
 
     @classmethod
     def read(cls) -> Signs:
@@ -113,6 +119,9 @@ class Signs:
             apparmor=_line("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
             clone=_line("/proc/sys/kernel/unprivileged_userns_clone"),
             limit=_line("/proc/sys/user/max_user_namespaces"),
+            uid=os.geteuid(),
+            systemd=systemd.is_here(),
+            manager=systemd.has_user_manager(),
         )
 
     def container(self) -> Environment | None:
@@ -176,7 +185,44 @@ def for_hostname(signs: Signs) -> str:
 
 def for_cgroups(signs: Signs) -> str:
     """Return the mend for cgroups that are mounted read-only, or ""."""
-    return _in_container(FOR_CGROUPS, signs)
+    mend = _in_container(FOR_CGROUPS, signs)
+    # What an engine makes writable belongs to the container's root.
+    return f"as root in the container: {mend}" if mend and signs.uid else mend
+
+
+def for_delegation(version: str, path: str, signs: Signs) -> str:
+    """Return the mend for a cgroup of *version* at *path* that its user may not write to."""
+    if version == "v1":
+        # systemd does not delegate v1 hierarchies (systemd.resource-control(5), Delegate=).
+        return f"as root, with the shell's PID: {_give(f'{path}/uid{signs.uid}', signs.uid)}"
+    if signs.container() is not None:
+        return for_cgroups(signs)
+    if signs.systemd:
+        return _for_scope(signs)
+    give = _give(f"{_CGROUPS}/uid{signs.uid}", signs.uid)
+    enable = f"echo +memory +pids +cpu > {_CGROUPS}/cgroup.subtree_control"
+    # Whoever else is in the group, the shell that starts pytest too, is in the way.
+    return f"as root, with the shell's PID: {enable}; {give}; then in the shell: exec pytest ..."
+
+
+def for_strangers(signs: Signs) -> str:
+    """Return the mend for a v2 cgroup that processes are in which must not be moved."""
+    if signs.systemd:
+        return f"give pytest a cgroup of its own: {_for_scope(signs)}"
+    return "make pytest the container's first process: exec pytest ..."
+
+
+def _for_scope(signs: Signs) -> str:
+    if signs.uid == 0:
+        return "systemd-run --scope -p Delegate=yes pytest ..."
+    if signs.manager:
+        return "systemd-run --user --scope -p Delegate=yes pytest ..."
+    # A service's process, as on a hosted runner, has no manager, where a login starts one.
+    return "sudo systemctl start user@$(id -u).service"
+
+
+def _give(group: str, uid: int) -> str:
+    return f"mkdir {group}; chown -R {uid} {group}; echo PID > {group}/cgroup.procs"
 
 
 def _in_container(mends: Mapping[Environment, str], signs: Signs) -> str:

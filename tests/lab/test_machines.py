@@ -1,4 +1,4 @@
-"""Machines whose kernel refuses user namespaces: each is told, and its mend is one.
+"""Machines that refuse user namespaces, or a cgroup: each is told, and its mend is one.
 
 `vmlab` boots a kernel and runs one command in it as root, see ISOLATE_TEST_VMLAB.
 """
@@ -18,6 +18,7 @@ import pytest
 
 from pytest_isolate.sandbox import mends
 from pytest_isolate.sandbox.mends import Environment
+from pytest_isolate.sandbox.mends import Signs
 
 VMLAB: Final = os.environ["ISOLATE_TEST_VMLAB"]
 PROJECT: Final = Path(__file__).parents[2]
@@ -66,6 +67,25 @@ true
 """
 
 
+#: How an ordinary user's process is started that has no cgroup to write to. With systemd: as a
+#: hosted runner's is, which is a service, and nobody has logged in.
+STARTS: Final = {
+    "systemd": "systemd-run -q --wait --pipe --uid 1001 --gid 1001 --same-dir",
+    "by hand": "setpriv --reuid 1001 --regid 1001 --clear-groups",
+}
+#: Twice as well. What starts the second is the shell that the mend was told of.
+CAPPED_SCRIPT: Final = """
+rm -f /.dockerenv /run/.containerenv
+useradd --uid 1001 lab
+doctor="$1 env HOME=/tmp PYTHONDONTWRITEBYTECODE=1 $0 -m pytest_isolate doctor --json"
+$doctor
+echo
+printf '\\f\\n'
+sh -c "sudo() { \\"\\$@\\"; }; $2; exec $doctor"
+true
+"""
+
+
 @pytest.mark.parametrize("environment", MACHINES)
 def test_machine_that_refuses_is_told_and_mended(environment: Environment) -> None:
     machine = MACHINES[environment]
@@ -81,8 +101,7 @@ def test_machine_that_refuses_is_told_and_mended(environment: Environment) -> No
         timeout=300,
         check=False,
     )
-    assert done.stderr == ""
-    refused, mended = (_capabilities(text) for text in done.stdout.split("\f\n"))
+    refused, mended = _twice(done)
 
     assert refused["sandbox"]["state"] == "no"
     assert refused["userns"]["errno"] == machine.errno
@@ -91,5 +110,34 @@ def test_machine_that_refuses_is_told_and_mended(environment: Environment) -> No
     assert mended["userns"]["state"] == "yes"
 
 
-def _capabilities(text: str) -> dict[str, dict[str, Any]]:
-    return {entry["name"]: entry for entry in json.loads(text)["capabilities"]}
+@pytest.mark.parametrize("start", STARTS)
+def test_user_without_a_cgroup_is_told_how_to_get_one(start: str) -> None:
+    by_systemd = start == "systemd"
+    mend = mends.for_delegation("v2", "", Signs(uid=1001, systemd=by_systemd))
+    told, _, _ = mend.removeprefix("as root, with the shell's PID: ").partition("; then in the ")
+    done = subprocess.run(
+        [
+            *(sys.executable, VMLAB, "--cgroup", "root", *(["--systemd"] if by_systemd else [])),
+            *("--dir", str(PROJECT), "--cwd", str(PROJECT), "--", "sh", "-c", CAPPED_SCRIPT),
+            *(sys.executable, STARTS[start]),
+            told.replace("PID", "$$").replace("$(id -u)", "1001"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    refused, mended = _twice(done)
+
+    for name in ("memory", "pids", "cpu"):
+        assert refused[name]["state"] == "no"
+        assert refused[name]["errno"] == "EACCES"
+        assert refused[name]["mend"] == mend
+        assert mended[name]["state"] == "yes"
+
+
+def _twice(done: subprocess.CompletedProcess[str]) -> list[dict[str, dict[str, Any]]]:
+    """Return what the doctor said before and after, by name."""
+    assert done.stderr == ""
+    before, after = (json.loads(text)["capabilities"] for text in done.stdout.split("\f\n"))
+    return [{entry["name"]: entry for entry in entries} for entries in (before, after)]

@@ -121,23 +121,31 @@ def test_directory_without_this_process_is_not_its_group(
     assert locate.locate("memory", {"": "/"}, mounts).path == str(right)
 
 
-@pytest.mark.parametrize("root", [True, False])
+@pytest.mark.parametrize(
+    ("seen", "is_root", "why"),
+    [
+        ("cpu memory pids", True, "no delegated cpu controller"),
+        ("memory", True, "no cpu controller in this kernel"),
+        # A container's own root, or a mount in a cgroup namespace, shows what was given to it.
+        ("memory", False, "no delegated cpu controller"),
+    ],
+)
 def test_controller_that_was_not_delegated_is_told_from_one_that_does_not_exist(
-    *, root: bool, tmp_path_factory: pytest.TempPathFactory
+    *, seen: str, is_root: bool, why: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     top = tmp_path_factory.mktemp("cgroup")
     own = top / "own"
     own.mkdir()
     own.joinpath("cgroup.procs").write_text(f"{os.getpid()}\n")
     own.joinpath("cgroup.controllers").write_text("memory pids\n")
-    top.joinpath("cgroup.controllers").write_text("cpu memory pids\n" if root else "memory\n")
+    top.joinpath("cgroup.controllers").write_text(f"{seen}\n")
+    if not is_root:
+        top.joinpath("cgroup.type").write_text("domain\n")
 
     with pytest.raises(SandboxError) as caught:
         locate.locate("cpu", {"": "/own"}, [mount(point=str(top))])
 
-    assert caught.value.why == (
-        "no delegated cpu controller" if root else "no cpu controller in this kernel"
-    )
+    assert caught.value.why == why
 
 
 def test_process_that_another_run_moved_is_where_it_was_before(

@@ -37,22 +37,6 @@ def test_refusal_says_why_in_a_few_words(code: int, why: str) -> None:
     assert (error.why, error.code) == (why, code)
 
 
-def test_mend_for_v2_is_a_scope_of_its_own() -> None:
-    assert "systemd-run" in refused(errno.EACCES).mend
-    assert "-p Delegate=yes" in refused(errno.EACCES).mend
-
-
-def test_mend_for_v1_names_the_directory_to_give_away() -> None:
-    mend = refused(errno.EACCES, "v1").mend
-
-    assert f"mkdir {PATH}/uid{os.geteuid()}" in mend
-    assert "systemd-run" not in mend
-
-
-def test_mend_for_a_read_only_mount_is_the_container_engines() -> None:
-    assert "writable-cgroups=true" in refused(errno.EROFS).mend
-
-
 def test_strangers_are_named() -> None:
     error = reasons.shared(PATH, ["sh (7)", "make (8)"])
 

@@ -59,6 +59,52 @@ def test_unknown_errors_have_no_mend() -> None:
     assert mends.for_namespaces(errno.EPERM, SIGNS[Environment.PLAIN]) == ""
 
 
+def test_group_of_another_is_mended_as_its_machine_can() -> None:
+    machine = Signs(systemd=True)
+    mended = [
+        mends.for_delegation("v2", "/sys/fs/cgroup/x", signs)
+        for signs in (machine, replace(machine, uid=7, manager=True), replace(machine, uid=7))
+    ]
+
+    assert mended == [
+        "systemd-run --scope -p Delegate=yes pytest ...",
+        "systemd-run --user --scope -p Delegate=yes pytest ...",
+        "sudo systemctl start user@$(id -u).service",
+    ]
+
+
+def test_group_of_another_is_given_away_by_root_where_systemd_cannot() -> None:
+    give = (
+        "mkdir /sys/fs/cgroup/{0}uid7; chown -R 7 /sys/fs/cgroup/{0}uid7;"
+        " echo PID > /sys/fs/cgroup/{0}uid7/cgroup.procs"
+    )
+    told = "as root, with the shell's PID: "
+
+    assert mends.for_delegation("v1", "/sys/fs/cgroup/x", Signs(uid=7, systemd=True)) == (
+        told + give.format("x/")
+    )
+    assert mends.for_delegation("v2", "/proc/self/fd/9", Signs(uid=7)) == (
+        f"{told}echo +memory +pids +cpu > /sys/fs/cgroup/cgroup.subtree_control;"
+        f" {give.format('')}; then in the shell: exec pytest ..."
+    )
+
+
+@pytest.mark.parametrize("environment", mends.FOR_CGROUPS)
+def test_container_s_cgroups_are_its_root_s(environment: Environment) -> None:
+    signs = replace(SIGNS[environment], uid=7)
+    mend = f"as root in the container: {mends.FOR_CGROUPS[environment]}"
+
+    assert mends.for_cgroups(signs) == mend
+    assert mends.for_delegation("v2", "/sys/fs/cgroup", signs) == mend
+
+
+def test_strangers_are_left_by_a_scope_or_were_never_started() -> None:
+    assert mends.for_strangers(Signs(systemd=True)) == (
+        "give pytest a cgroup of its own: systemd-run --scope -p Delegate=yes pytest ..."
+    )
+    assert "exec pytest" in mends.for_strangers(DOCKER)
+
+
 def test_read_only_cgroups_are_mended_in_containers_only() -> None:
     for environment, mend in mends.FOR_CGROUPS.items():
         assert mends.for_cgroups(SIGNS[environment]) == mend
@@ -75,7 +121,8 @@ def test_every_mend_stands_in_the_documentation() -> None:
     page = Path(__file__).parents[2].joinpath("docs/how-to/run-in-ci-and-containers.md")
     text = page.read_text(encoding="utf-8")
     tables = (mends.FOR_NAMESPACES, mends.FOR_PROC, mends.FOR_HOSTNAME, mends.FOR_CGROUPS)
+    runner = mends.for_delegation("v2", "", Signs(uid=7, systemd=True))
 
-    for mend in (mend for table in tables for mend in table.values()):
+    for mend in (runner, *(mend for table in tables for mend in table.values())):
         for alternative in mend.split(", or "):
             assert alternative in text

@@ -28,11 +28,6 @@ _EBUSY_PATIENCE: Final = 0.5
 _PAUSE: Final = 0.005
 
 
-def is_root(path: str) -> bool:
-    """Return whether *path* is the machine's root group, which may hold processes regardless."""
-    return not os.path.exists(f"{path}/cgroup.type")
-
-
 def move_out(base: str, main: str, parent_pid: int) -> None:
     """Move pytest (*parent_pid*), this process and pytest's descendants from *base* to *main*.
 
@@ -147,7 +142,7 @@ def leave(base: str, run: str, enabled: Collection[str]) -> None:
 
 def _restore(base: str, enabled: Collection[str]) -> None:
     """Take all processes of ended runs, there are no others, back into *base*."""
-    if not is_root(base):
+    if not tree.is_root(base):
         # Processes were in it before, so it cannot have distributed any of them.
         enabled = CONTROLLERS
     ended = runs.find(base)

@@ -130,7 +130,9 @@ def locate(controller: str, groups: Mapping[str, str], mounts: Sequence[Mount]) 
             continue
         base = runs.base_of(path)
         if version is Version.V2 and controller not in enabled(base):
-            raise reasons.not_delegated(controller, base, exists=controller in enabled(mount.point))
+            top = mount.point
+            exists = controller in enabled(top) or not tree.is_root(top)
+            raise reasons.not_delegated(controller, base, exists=exists)
         return Place(version=version, path=base)
     raise reasons.not_visible(controller, group, candidates[0].point)
 

@@ -57,9 +57,7 @@ def shared(path: str, strangers: list[str]) -> SandboxError:
     return SandboxError(
         f"cgroup {path}",
         f"cgroup shared with {some}",
-        f"give pytest a cgroup of its own: {_scope()}"
-        if os.path.isdir("/run/systemd/system")  # see sd_booted(3)
-        else "make pytest the container's first process: exec pytest ...",
+        mends.for_strangers(mends.Signs.read()),
         code=errno.EBUSY,
     )
 
@@ -68,7 +66,8 @@ def refused(controller: str, error: OSError, version: str, path: str) -> Sandbox
     """Return the error for a group of *controller* that could not be made, used or limited."""
     code = error.errno or 0
     if code in {errno.EACCES, errno.EPERM}:
-        why, mend = f"no writable {controller} cgroup", _delegation(version, path)
+        why = f"no writable {controller} cgroup"
+        mend = mends.for_delegation(version, path, mends.Signs.read())
     elif code == errno.EROFS:
         why = f"{controller} cgroup is mounted read-only"
         mend = mends.for_cgroups(mends.Signs.read())
@@ -87,19 +86,3 @@ def unavailable(capability: Capability) -> SandboxError:
 
 def _what(controller: str) -> str:
     return f"{controller} cap"
-
-
-def _scope() -> str:
-    user = "" if os.geteuid() == 0 else "--user "
-    return f"systemd-run {user}--scope -p Delegate=yes pytest ..."
-
-
-def _delegation(version: str, path: str) -> str:
-    if version == "v2":
-        return _scope()
-    # systemd does not delegate v1 hierarchies (systemd.resource-control(5), Delegate=).
-    own = f"{path}/uid{os.geteuid()}"
-    return (
-        f"as root, with the shell's PID: mkdir {own}; chown -R {os.geteuid()} {own}; "
-        f"echo PID > {own}/cgroup.procs"
-    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from typing import Final
 
 from pytest_isolate.sandbox import family
+from pytest_isolate.sandbox import systemd
 from pytest_isolate.sandbox.cgroups import tree
 from pytest_isolate.sandbox.errors import SandboxError
 
@@ -79,13 +80,12 @@ def request(name: str, pids: list[int]) -> list[str]:
 
 def _environment() -> Mapping[str, str]:
     """Return an environment in which busctl finds the manager. Raises `SandboxError`."""
-    if not os.path.isdir("/run/systemd/system"):  # see sd_booted(3)
+    if not systemd.is_here():
         raise SandboxError(_WHAT, "systemd does not run here", code=errno.ENOENT)
-    if os.geteuid() == 0 or "DBUS_SESSION_BUS_ADDRESS" in os.environ:
+    if os.geteuid() == 0:
         return os.environ
-    # `su` and `sudo` leave it out.
-    place = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
-    if not os.path.exists(f"{place}/bus"):
+    place = systemd.user_directory()
+    if not systemd.has_user_manager():
         raise SandboxError(_WHAT, f"no user manager of systemd at {place}/bus", code=errno.ENOENT)
     return {**os.environ, "XDG_RUNTIME_DIR": place}
 

@@ -45,6 +45,14 @@ def write(path: str, text: str) -> None:
         os.close(fd)
 
 
+def is_root(path: str) -> bool:
+    """Return whether *path* is the machine's root group of cgroup v2.
+
+    It may have processes and limited subgroups at once, and has all the controllers there are.
+    """
+    return not os.path.exists(f"{path}/cgroup.type")
+
+
 def members(path: str) -> set[int]:
     """Return the processes in the group at *path*, those of its subgroups not included."""
     # A process that this PID namespace does not contain is listed as 0.

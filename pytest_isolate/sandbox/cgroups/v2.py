@@ -83,7 +83,7 @@ class UnifiedBackend:
         base_lock = runs.lock_base(self._base, _LOCK_PATIENCE)
         try:
             runs.sweep(self._base, run.path)
-            if not delegation.is_root(self._base):
+            if not tree.is_root(self._base):
                 delegation.move_out(self._base, f"{run.path}/{runs.MAIN}", self._parent_pid)
             before = delegation.distributed(self._base)
             self._failures = delegation.enable(self._base, self.controllers)
