@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import json
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Final
 import pytest
 
 from pytest_isolate.sandbox import mends
+from pytest_isolate.sandbox.cgroups import reasons
 from pytest_isolate.sandbox.mends import Environment
 from pytest_isolate.sandbox.mends import Signs
 
@@ -59,8 +61,7 @@ doctor() {
 }
 sysctl -q -w "$1"
 doctor
-echo
-printf '\\f\\n'
+printf '\\n\\f\\n'
 sh -c "sudo() { \\"\\$@\\"; }; $2" > /dev/null
 doctor
 true
@@ -73,16 +74,31 @@ STARTS: Final = {
     "systemd": "systemd-run -q --wait --pipe --uid 1001 --gid 1001 --same-dir",
     "by hand": "setpriv --reuid 1001 --regid 1001 --clear-groups",
 }
-#: Twice as well. What starts the second is the shell that the mend was told of.
-CAPPED_SCRIPT: Final = """
+_USER: Final = """
 rm -f /.dockerenv /run/.containerenv
 useradd --uid 1001 lab
 doctor="$1 env HOME=/tmp PYTHONDONTWRITEBYTECODE=1 $0 -m pytest_isolate doctor --json"
+"""
+#: Twice as well. What starts the second is the shell that the mend was told of.
+CAPPED_SCRIPT: Final = f"""{_USER}
 $doctor
-echo
-printf '\\f\\n'
-sh -c "sudo() { \\"\\$@\\"; }; $2; exec $doctor"
+printf '\\n\\f\\n'
+sh -c "sudo() {{ \\"\\$@\\"; }}; $2; exec $doctor"
 true
+"""
+#: `systemctl edit` and a new login, without hands.
+DELEGATED_SCRIPT: Final = f"""{_USER}
+edit() {{
+    mkdir -p /etc/systemd/system/user@.service.d
+    printf '[Service]\\n%b\\n' "$1" > /etc/systemd/system/user@.service.d/override.conf
+    systemctl daemon-reload
+    systemctl restart user@1001.service
+}}
+edit 'Delegate=\\nDelegate=memory pids'
+$doctor
+printf '\\n\\f\\n'
+edit "$2"
+$doctor
 """
 
 
@@ -90,18 +106,7 @@ true
 def test_machine_that_refuses_is_told_and_mended(environment: Environment) -> None:
     machine = MACHINES[environment]
     mend = mends.FOR_NAMESPACES[environment]
-    done = subprocess.run(
-        [
-            *(sys.executable, VMLAB, *machine.options),
-            *("--dir", str(PROJECT), "--cwd", str(PROJECT), "--"),
-            *("sh", "-c", SCRIPT, sys.executable, machine.sysctl, mend),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    refused, mended = _twice(done)
+    refused, mended = _twice(_run(machine.options, SCRIPT, machine.sysctl, mend))
 
     assert refused["sandbox"]["state"] == "no"
     assert refused["userns"]["errno"] == machine.errno
@@ -115,25 +120,42 @@ def test_user_without_a_cgroup_is_told_how_to_get_one(start: str) -> None:
     by_systemd = start == "systemd"
     mend = mends.for_delegation("v2", "", Signs(uid=1001, systemd=by_systemd))
     told, _, _ = mend.removeprefix("as root, with the shell's PID: ").partition("; then in the ")
-    done = subprocess.run(
-        [
-            *(sys.executable, VMLAB, "--cgroup", "root", *(["--systemd"] if by_systemd else [])),
-            *("--dir", str(PROJECT), "--cwd", str(PROJECT), "--", "sh", "-c", CAPPED_SCRIPT),
-            *(sys.executable, STARTS[start]),
-            told.replace("PID", "$$").replace("$(id -u)", "1001"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    refused, mended = _twice(done)
+    machine = ("--systemd",) if by_systemd else ()
+    mending = told.replace("PID", "$$").replace("$(id -u)", "1001")
+    refused, mended = _twice(_run(machine, CAPPED_SCRIPT, STARTS[start], mending))
 
     for name in ("memory", "pids", "cpu"):
         assert refused[name]["state"] == "no"
         assert refused[name]["errno"] == "EACCES"
         assert refused[name]["mend"] == mend
         assert mended[name]["state"] == "yes"
+
+
+def test_controller_that_systemd_does_not_delegate_is_named_and_had_after_its_mend() -> None:
+    mend = reasons.not_delegated("cpu", "/", exists=True).mend
+    lines = re.findall(r"add \[Service\] (.+), log in again", mend)
+    refused, mended = _twice(_run(("--systemd",), DELEGATED_SCRIPT, STARTS["systemd"], *lines))
+
+    assert refused["cpu"]["state"] == "no"
+    assert refused["cpu"]["why"] == "no delegated cpu controller"
+    assert refused["cpu"]["mend"] == mend
+    for entry in (refused["memory"], refused["pids"], mended["cpu"]):
+        assert entry["how"].startswith("cgroup v2, systemd scope")
+
+
+def _run(machine: tuple[str, ...], script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run *script* with Python and *words* as its arguments, as root on a machine of `vmlab`."""
+    return subprocess.run(
+        [
+            *(sys.executable, VMLAB, "--cgroup", "root", *machine),
+            *("--dir", str(PROJECT), "--cwd", str(PROJECT)),
+            *("--", "sh", "-c", script, sys.executable, *words),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def _twice(done: subprocess.CompletedProcess[str]) -> list[dict[str, dict[str, Any]]]:
