@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from pytest_isolate.guests import Guests
     from pytest_isolate.output import Output
+    from pytest_isolate.walls import Walls
     from pytest_isolate.wire.channel import Writer
     from pytest_isolate.wire.frames import Frame
 
@@ -74,6 +75,7 @@ class Order:
     release_interrupts: Callable[[], None]  #: gives SIGINT back, which the parent has taken over
     threads: tuple[str, ...] = ()  #: names of the parent's threads, if they are to be warned of
     leaks: bool = False  #: whether to tell what threads the test leaves running
+    walls: Walls | None = None  #: of a partial sandbox
 
 
 @final
@@ -250,6 +252,8 @@ def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Write
     _compat.unhook(
         config, _compat.REPORTER_HOOKS, lambda plugin: all(plugin is not one for one in ours)
     )
+    if order.walls is not None:
+        config.pluginmanager.register(order.walls)
     tap.voice = voice = Voice(item, order, writer)
     leave = order.guests.begin(item, voice.send)
     try:

@@ -45,6 +45,7 @@ from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandboxes import Sandboxes
 from pytest_isolate.settings import Leaks
 from pytest_isolate.settings import Recourse
+from pytest_isolate.walls import Walls
 
 if sys.platform == "linux":
     from pytest_isolate.sandbox import supervisor
@@ -237,6 +238,7 @@ def _run(
             release_interrupts=visitor.release,
             threads=runner.new_threads(),
             leaks=policy.report_leaks is not Leaks.OFF,
+            walls=Walls(writable=lease.spec.writable) if lease.spec.landlock else None,
         )
         entry = Entry(
             cwd=_working_directory(config),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import errno
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 from typing import Final
@@ -32,6 +33,17 @@ def test_fail():
 def test_write_outside():
     with pytest.raises(PermissionError):
         open(os.path.join(os.path.dirname(__file__), "outside"), "w")
+
+def test_write_for_nothing():
+    try:
+        open(os.path.join(os.path.dirname(__file__), "outside"), "w")
+    except OSError as error:
+        raise LookupError("no place to write to") from error
+
+@pytest.mark.parametrize("path", ["file", "/proc/1/mem", "/nowhere/file", "nul\\0", 7, None])
+def test_modes(tmp_path, path):
+    os.chdir(tmp_path)
+    raise PermissionError(13, "Permission denied", path)
 
 def test_crash():
     print("last words", flush=True)
@@ -96,6 +108,10 @@ def test_plain_container_gives_a_part_of_isolation_on_request(place: Path) -> No
     assert "some words" in done.stdout
     assert "last words" in done.stdout
     assert (place / "outside").exists() != protected
+    # The one that failed for it says so, and no other.
+    section = f"- Isolation -*\n{re.escape(str(place))}/outside: a partial sandbox refuses writing"
+    assert len(re.findall(section, done.stdout)) == protected
+    assert done.stdout.count("- Isolation -") == protected
 
 
 @pytest.mark.usefixtures("footprint")
