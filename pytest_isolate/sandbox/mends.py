@@ -205,11 +205,20 @@ def for_delegation(version: str, path: str, signs: Signs) -> str:
     return f"as root, with the shell's PID: {enable}; {give}; then in the shell: exec pytest ..."
 
 
-def for_strangers(signs: Signs) -> str:
-    """Return the mend for a v2 cgroup that processes are in which must not be moved."""
+def for_strangers(path: str, signs: Signs) -> str:
+    """Return the mend for a v2 cgroup at *path* with processes in it that must not be moved."""
     if signs.systemd:
         return f"give pytest a cgroup of its own: {_for_scope(signs)}"
-    return "make pytest the container's first process: exec pytest ..."
+    first = "make pytest the container's first process: exec pytest ..."
+    if not path.startswith(_CGROUPS):  # a mount of our own, where nobody else could move them
+        return first
+    # Not ours to do: they are somebody's. A group with limited groups below takes no processes.
+    return (
+        f"{first}, or move the others away: g={path}; mkdir $g/others $g/tests;"
+        " xargs -n 1 < $g/cgroup.procs > $g/others/cgroup.procs || :;"
+        " echo +memory +pids +cpu > $g/cgroup.subtree_control;"
+        " echo $$ > $g/tests/cgroup.procs; exec pytest ..."
+    )
 
 
 def _for_scope(signs: Signs) -> str:

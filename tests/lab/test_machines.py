@@ -24,6 +24,7 @@ from pytest_isolate.sandbox.mends import Signs
 
 VMLAB: Final = os.environ["ISOLATE_TEST_VMLAB"]
 PROJECT: Final = Path(__file__).parents[2]
+SHOWN: Final = ("--dir", str(PROJECT), "--cwd", str(PROJECT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,14 @@ printf '\\n\\f\\n'
 sh -c "sudo() {{ \\"\\$@\\"; }}; $2; exec $doctor"
 true
 """
+#: A container's first process is a shell, as in most jobs, and that is in the way.
+STRANGERS_SCRIPT: Final = """
+doctor="env PYTHONDONTWRITEBYTECODE=1 $0 -m pytest_isolate doctor --json"
+$doctor
+printf '\\n\\f\\n'
+sh -c "$1 $doctor"
+true
+"""
 #: `systemctl edit` and a new login, without hands.
 DELEGATED_SCRIPT: Final = f"""{_USER}
 edit() {{
@@ -143,13 +152,27 @@ def test_controller_that_systemd_does_not_delegate_is_named_and_had_after_its_me
         assert entry["how"].startswith("cgroup v2, systemd scope")
 
 
-def _run(machine: tuple[str, ...], script: str, *words: str) -> subprocess.CompletedProcess[str]:
+def test_container_s_shell_is_in_the_way_and_the_mend_moves_it() -> None:
+    mend = mends.for_strangers("/sys/fs/cgroup", Signs())
+    told = mend.partition(" away: ")[2].removesuffix("pytest ...")
+    container = ("confine", "--privileged", "--dir", sys.prefix, *SHOWN, "--")
+    refused, mended = _twice(_run((), STRANGERS_SCRIPT, told, prefix=container))
+
+    for name in ("memory", "pids", "cpu"):
+        assert refused[name]["errno"] == "EBUSY"
+        assert refused[name]["why"].startswith("cgroup shared with sh (1)")
+        assert refused[name]["mend"] == mend
+        assert mended[name]["how"].startswith("cgroup v2")
+
+
+def _run(
+    machine: tuple[str, ...], script: str, *words: str, prefix: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run *script* with Python and *words* as its arguments, as root on a machine of `vmlab`."""
     return subprocess.run(
         [
-            *(sys.executable, VMLAB, "--cgroup", "root", *machine),
-            *("--dir", str(PROJECT), "--cwd", str(PROJECT)),
-            *("--", "sh", "-c", script, sys.executable, *words),
+            *(sys.executable, VMLAB, "--cgroup", "root", *machine, *SHOWN),
+            *("--", *prefix, "sh", "-c", script, sys.executable, *words),
         ],
         capture_output=True,
         text=True,

@@ -98,11 +98,16 @@ def test_container_s_cgroups_are_its_root_s(environment: Environment) -> None:
     assert mends.for_delegation("v2", "/sys/fs/cgroup", signs) == mend
 
 
-def test_strangers_are_left_by_a_scope_or_were_never_started() -> None:
-    assert mends.for_strangers(Signs(systemd=True)) == (
+def test_strangers_are_left_by_a_scope_or_moved_by_their_owner_or_never_started() -> None:
+    first = "make pytest the container's first process: exec pytest ..."
+
+    assert mends.for_strangers("/sys/fs/cgroup", Signs(systemd=True)) == (
         "give pytest a cgroup of its own: systemd-run --scope -p Delegate=yes pytest ..."
     )
-    assert "exec pytest" in mends.for_strangers(DOCKER)
+    assert mends.for_strangers("/proc/self/fd/9", DOCKER) == first
+    assert mends.for_strangers("/sys/fs/cgroup/x", DOCKER).startswith(
+        f"{first}, or move the others away: g=/sys/fs/cgroup/x; mkdir $g/others $g/tests; "
+    )
 
 
 def test_read_only_cgroups_are_mended_in_containers_only() -> None:
@@ -123,6 +128,11 @@ def test_every_mend_stands_in_the_documentation() -> None:
     tables = (mends.FOR_NAMESPACES, mends.FOR_PROC, mends.FOR_HOSTNAME, mends.FOR_CGROUPS)
     runner = mends.for_delegation("v2", "", Signs(uid=7, systemd=True))
 
+    shell = mends.for_strangers("/sys/fs/cgroup", DOCKER).partition(" away: ")[2]
+    shell = shell.removesuffix("exec pytest ...")
+
+    for step in shell.removesuffix("; ").split("; "):
+        assert step in text
     for mend in (runner, *(mend for table in tables for mend in table.values())):
         for alternative in mend.split(", or "):
             assert alternative in text

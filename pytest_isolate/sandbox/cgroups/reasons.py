@@ -57,7 +57,7 @@ def shared(path: str, strangers: list[str]) -> SandboxError:
     return SandboxError(
         f"cgroup {path}",
         f"cgroup shared with {some}",
-        mends.for_strangers(mends.Signs.read()),
+        mends.for_strangers(path, mends.Signs.read()),
         code=errno.EBUSY,
     )
 
