@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import errno
 import os
 from typing import TYPE_CHECKING
@@ -126,8 +127,11 @@ def _strip_root() -> None:
         try:
             _libc.umount2(mount.target, _libc.MNT_DETACH)
         except OSError:
-            if mount.fstype in _KERNELS_KNOBS:
-                make_read_only(mount.target, _libc.MOUNT_ATTR_RDONLY, recursive=False)
+            if mount.fstype in _KERNELS_KNOBS and not mount.read_only:
+                # Out of reach below another locked mount is the proc that an enclosing sandbox has
+                # for those in it, as writable as it lets its user be.
+                with suppress(FileNotFoundError):
+                    make_read_only(mount.target, _libc.MOUNT_ATTR_RDONLY, recursive=False)
 
 
 def is_covered(notes: Iterable[str]) -> bool:

@@ -127,6 +127,24 @@ def test_nested_namespace_has_no_use_of_the_covered_proc() -> None:
     assert (done.stdout, done.stderr) == ("rw False\nro True\n", "")
 
 
+def test_covered_root_contains_as_much_and_has_sandboxes_in_it() -> None:
+    """All tests of containment, as root and as an ordinary user."""
+    containment = Path(__file__).parent / "rootfs" / "test_containment.py"
+    done = subprocess.run(
+        [
+            *(*REFUSE, "EPERM", "pivot_root", "--"),
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", containment),
+        ],
+        env={name: value for name, value in os.environ.items() if name != "CI"},  # some need it
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
 def test_user_root_could_uncover_the_root_and_is_refused() -> None:
     done = run((*REFUSE, "EPERM", "pivot_root", "--"), "pass", "--user=root")
 
