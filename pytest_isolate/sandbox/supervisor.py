@@ -33,6 +33,7 @@ from pytest_isolate.wire.genuine import Genuine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_isolate.sandbox.cgroups.alarm import Alarm
     from pytest_isolate.sandbox.entry import Entry
     from pytest_isolate.sandbox.inquest import LastWords
     from pytest_isolate.sandbox.pool import Lease
@@ -173,7 +174,7 @@ def _follow(
         _drain(reader, watch, until_empty=ended)
         if ended:
             return deadline.expired
-        if alarm is not None and alarm.fd in ready and not inquest.answer(alarm):
+        if alarm is not None and alarm.fd in ready and not _answer(alarm, inquest, chore):
             poll.unregister(alarm.fd)
             alarm = None
         if reader.eof and reader.fd in ready:
@@ -189,6 +190,12 @@ def _follow(
                 on_timeout()
             lease.kill()
             deadline = Deadline(_DYING_SECONDS, Clock(), expired=True)
+
+
+def _answer(alarm: Alarm, inquest: Inquest, chore: Callable[[], float]) -> bool:
+    """Have *inquest* answer *alarm*, and return whether to go on so."""
+    chore()  # it may give memory back, and a busy machine may have kept this process from it
+    return inquest.answer(alarm)
 
 
 def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:

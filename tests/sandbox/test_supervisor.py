@@ -440,6 +440,27 @@ def test_memory_cap_counts_files_in_a_tmpfs(run: Callable[..., End], memory_cap:
     assert isinstance(run(main, memory_cap).outcome, OutOfMemory)
 
 
+def test_what_a_chore_gives_back_does_not_count(run: Callable[..., End], memory_cap: Spec) -> None:
+    shared = os.memfd_create("shared")
+
+    def chore() -> float:
+        os.ftruncate(shared, 0)
+        return 60.0  # only the alarm wakes the caller before
+
+    def main(_: Writer) -> None:
+        time.sleep(0.2)  # until the first chore is over
+        for _number in range(65):
+            os.write(shared, bytes(MIB))
+        time.sleep(0.5)
+        bytes(32 * MIB).replace(b"\0", b"1")
+
+    entry = Entry(cwd="/", keep_fds=(shared,))
+    end = run(main, memory_cap, entry=entry, chore=chore)
+    os.close(shared)
+
+    assert end.outcome == Exited(0)
+
+
 @pytest.mark.needs("pids")
 def test_pids_cap_makes_fork_fail(ask: Callable[..., Any]) -> None:
     def forks() -> int:
