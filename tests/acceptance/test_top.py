@@ -48,6 +48,7 @@ def test_hungriest_are_listed_with_their_caps(suite: Suite) -> None:
     assert 80 <= float(rows[0][0].split()[0]) < 120
 
 
+@pytest.mark.needs("memory")
 def test_zero_is_all_and_the_ini_file_can_ask(suite: Suite) -> None:
     suite.write({"food": TESTS, "pytest.ini": "[pytest]\nisolate_top = 0\n"})
 
