@@ -100,10 +100,17 @@ class Footprint:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _ctrl_c() -> None:
-    """Let what tests start hear Ctrl-C: a shell's background jobs ignore it, and so do theirs."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def _signals() -> None:
+    """Let what tests start hear Ctrl-C and a terminal's end.
+
+    A shell's background jobs ignore the one, nohup's the other, and so does all that they start.
+    """
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(autouse=True, scope="session")
