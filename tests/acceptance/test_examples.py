@@ -42,7 +42,7 @@ def test_container_from_scratch_passes_and_leaves_nothing_behind(
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=250,  # a slow kernel takes two minutes
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
