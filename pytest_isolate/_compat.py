@@ -8,7 +8,6 @@ hold for pytest 8.4 to 9.2; what a plugin may be missing (`-p no:capture`) is as
 
 from __future__ import annotations
 
-from collections import ChainMap
 from contextlib import ExitStack
 from contextlib import contextmanager
 from contextlib import nullcontext
@@ -21,7 +20,9 @@ import tempfile
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Final
+from typing import TypeAlias
 
+from _pytest import runner
 from _pytest._io import TerminalWriter
 from _pytest.capture import CaptureIO
 from _pytest.capture import FDCaptureBase
@@ -29,10 +30,16 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.junitxml import xml_key
 from _pytest.logging import LogCaptureHandler as LogCaptureHandler  # noqa: PLC0414  # for others
 from _pytest.logging import caplog_records_key
+from _pytest.pathlib import _force_symlink
+from _pytest.runner import check_interactive_exception
 from _pytest.runner import runtestprotocol as runtestprotocol  # noqa: PLC0414  # for others
 from _pytest.skipping import evaluate_xfail_marks
 from _pytest.skipping import xfailed_key
+from _pytest.threadexception import collect_thread_exception
+from _pytest.threadexception import thread_exceptions
 from _pytest.tmpdir import get_user
+from _pytest.unraisableexception import collect_unraisable
+from _pytest.unraisableexception import unraisable_exceptions
 from _pytest.warnings import catch_warnings_for_item
 import pytest
 
@@ -44,10 +51,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import MutableMapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from _pytest.capture import CaptureBase
     from _pytest.capture import CaptureManager
     from _pytest.logging import LoggingPlugin
+    from pluggy import HookCaller
+    from pluggy import HookImpl
 
 #: Hooks of reporters. They are called for an isolated test in the parent, and only there.
 REPORTER_HOOKS: Final = (
@@ -56,6 +66,22 @@ REPORTER_HOOKS: Final = (
     "pytest_runtest_logfinish",
     "pytest_warning_recorded",
 )
+#: Hooks of reporters in which pytest itself has to do in the test process as well.
+HOOKS_OF_BOTH: Final = ("pytest_report_teststatus", "pytest_exception_interact")
+#: Attributes of nodes, the session and the config that are pytest's own.
+OWN_ATTRIBUTES: Final = frozenset({
+    *("_bestrelpathcache", "_collection_cache", "_fixturemanager", "_initial_parts"),
+    *("_initialpaths", "_initialpaths_with_parents", "_notfound", "_setupstate", "_shouldfail"),
+    *("_shouldstop", "exitstatus", "items", "shouldfail", "shouldstop", "testscollected"),
+    *("testsfailed", "trace", "_obj", "_store", "extra_keyword_matches", "keywords"),
+    *("own_markers", "_fixtureinfo", "_instance", "_report_sections", "_request", "callspec"),
+    *("fixturenames", "funcargs", "location", "originalname", "user_properties", "_testcase"),
+    *("_cleanup", "_cleanup_stack", "_configured", "_inicache", "_inicfg", "_inipath"),
+    *("_ignored_config_files", "_parser", "_rootpath", "_tmp_path_factory", "_tmpdirhandler"),
+    *("args", "args_source", "cache", "hook", "invocation_params", "known_args_namespace"),
+    *("option", "pluginmanager", "obj", "parent", "session", "config", "name", "path", "runner"),
+    *("dtest", "_nodeid", "_id", "_explicit_tearDown", "stash"),
+})
 
 # --- in the test process ---
 
@@ -97,11 +123,108 @@ def unhook(config: pytest.Config, names: Iterable[str], unwanted: Callable[[obje
         caller._hookimpls[:] = [i for i in caller.get_hookimpls() if not unwanted(i.plugin)]
 
 
+#: Lists of implementations, each with those that are to be left in it.
+Unhooking: TypeAlias = "list[tuple[list[HookImpl], list[HookImpl]]]"
+
+
+def without_reporters(config: pytest.Config, keep: Collection[object]) -> Unhooking:
+    """Return how the reporters but *keep* leave the hooks that are theirs, for `unhook_all`."""
+
+    def is_reporter(plugin: object, name: str) -> bool:
+        ours = any(plugin is one for one in keep)
+        return not ours and not (name in HOOKS_OF_BOTH and is_pytests(plugin))
+
+    callers = [getattr(config.hook, name) for name in (*REPORTER_HOOKS, *HOOKS_OF_BOTH)]
+    return [
+        (
+            caller._hookimpls,
+            [one for one in caller.get_hookimpls() if not is_reporter(one.plugin, caller.name)],
+        )
+        for caller in callers
+    ]
+
+
+def unhook_all(unhooking: Unhooking) -> None:
+    """Leave implementations out as `without_reporters` has found, in this process."""
+    for implementations, left in unhooking:
+        implementations[:] = left
+
+
+def number_of_plugins(config: pytest.Config) -> int:
+    """Return how many plugins there are, without a look at each."""
+    return len(config.pluginmanager._name2plugin)
+
+
+def is_pytests(plugin: object) -> bool:
+    """Return whether *plugin* is one of pytest's own."""
+    module = getattr(plugin, "__name__", None) or type(plugin).__module__
+    return module.partition(".")[0] == "_pytest"
+
+
+def of_others(item: pytest.Item, name: str) -> HookCaller:
+    """Return the caller of the hook *name* for *item*, without the implementations of pytest."""
+    caller = getattr(item.ihook, name)
+    pytests = {impl.plugin for impl in caller.get_hookimpls() if is_pytests(impl.plugin)}
+    removed: Collection[object] = getattr(item.ihook, "remove_mods", ())
+    return item.config.pluginmanager.subset_hook_caller(name, [*pytests, *removed])
+
+
+def running_protocol() -> Callable[..., list[pytest.TestReport]]:
+    """Return the function that pytest calls to run an item: sessions replace it."""
+    return runner.runtestprotocol
+
+
+def hook_callers(config: pytest.Config) -> list[tuple[str, HookCaller]]:
+    """Return the callers of all hooks, by name."""
+    # `config.hook` is a proxy of it in pytest 8.
+    return list(vars(config.pluginmanager.hook).items())
+
+
+def stashed(stash: pytest.Stash) -> dict[Any, object]:
+    """Return the entries of *stash*, as they are."""
+    return stash._storage
+
+
 def recording_warnings(item: pytest.Item) -> AbstractContextManager[None]:
     """Return a context in which warnings go to `pytest_warning_recorded` at its end."""
     if not item.config.pluginmanager.has_plugin("warnings"):
         return nullcontext()
     return catch_warnings_for_item(config=item.config, ihook=item.ihook, when="runtest", item=item)
+
+
+def count_cleanups(config: pytest.Config) -> int:
+    """Return how many functions `Config.add_cleanup` has added by now."""
+    stack: Any = config._cleanup_stack
+    return len(stack._exit_callbacks)
+
+
+def run_cleanups(config: pytest.Config, first: int) -> None:
+    """Call what `Config.add_cleanup` has added, the last first, but for the *first* ones."""
+    stack: Any = config._cleanup_stack
+    callbacks = stack._exit_callbacks
+    if len(callbacks) <= first:
+        return
+    with ExitStack() as ours:
+        ours.callback(run_cleanups, config, first)  # what these add
+        added = [callbacks.pop() for _ in range(len(callbacks) - first)]
+        vars(ours)["_exit_callbacks"].extend(reversed(added))
+
+
+def tell_uncaught(config: pytest.Config) -> None:
+    """Warn of exceptions that nobody could catch, or raise the warnings where they are errors."""
+    __tracebackhide__ = True
+    try:
+        if unraisable_exceptions in config.stash:
+            collect_unraisable(config)
+    finally:
+        if thread_exceptions in config.stash:
+            collect_thread_exception(config)
+
+
+def interact(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> None:
+    """Let the debugger and others look at a failure, as after a phase."""
+    if check_interactive_exception(call, report):
+        item.ihook.pytest_exception_interact(node=item, call=call, report=report)
 
 
 def render(longrepr: Any) -> str:  # noqa: ANN401  # anything with a toterminal
@@ -123,6 +246,7 @@ def inherited_fds(config: pytest.Config) -> tuple[int, ...]:
         streams.append(logging.log_file_handler.stream)
     fds = [config.stash.get(fault_handler_stderr_fd_key, -1)]
     fds += [capture.targetfd_save for capture in _fd_captures(config)]
+    fds += capture_files(config).values()  # what goes there is redirected at once
     for stream in streams:
         # A stream in memory has no descriptor, a closed one neither.
         with suppress(AttributeError, OSError, ValueError):
@@ -230,7 +354,7 @@ def _logging(config: pytest.Config) -> LoggingPlugin | None:
     return config.pluginmanager.get_plugin("logging-plugin")
 
 
-# --- where tests write things down, for `ledger` to carry over ---
+# --- where tests write things down, for `session_state` to carry over ---
 
 
 def testsuite_properties(config: pytest.Config) -> list[tuple[str, str]]:
@@ -239,25 +363,91 @@ def testsuite_properties(config: pytest.Config) -> list[tuple[str, str]]:
     return [] if xml is None else xml.global_properties
 
 
+def writes_junit(config: pytest.Config) -> bool:
+    """Return whether this process writes a file of junitxml."""
+    return xml_key in config.stash
+
+
+def failed_subtests(config: pytest.Config) -> MutableMapping[Any, int]:
+    """Return how many subtests have failed, by their test; pytest has no subtests before 9."""
+    subtests = sys.modules.get("_pytest.subtests")
+    return {} if subtests is None else config.stash.get(subtests.failed_subtests_key, {})
+
+
+def subtests_name(item: pytest.Item) -> object:
+    """Return the key of *item* in `failed_subtests`."""
+    return getattr(item, "id", item.nodeid)
+
+
 def xml_attributes(item: pytest.Item) -> dict[str, str]:
     """Return the mapping that the fixture `record_xml_attribute` writes to."""
     xml = item.config.stash.get(xml_key, None)
     return {} if xml is None else xml.node_reporter(item.nodeid).attrs
 
 
-def directory_numbers(config: pytest.Config) -> MutableMapping[str, int]:
-    """Return the next number that `tmp_path_factory` tries, by name (from pytest 9.2 on)."""
-    factory = getattr(config, "_tmp_path_factory", None)
-    return getattr(factory, "_next_number", {})
+# --- temporary directories ---
 
 
-def note_directory_numbers(config: pytest.Config) -> dict[str, int]:
-    """Return a mapping to which changes of `directory_numbers` go from now on."""
-    new: dict[str, int] = {}
+def note_directories(config: pytest.Config, note: Callable[[str, int], None]) -> None:
+    """Have *note* called with the prefix and number of each directory that gets one."""
     factory: Any = getattr(config, "_tmp_path_factory", None)
-    if hasattr(factory, "_next_number"):
-        factory._next_number = ChainMap(new, factory._next_number)
-    return new
+    if factory is not None:
+        factory.mktemp = partial(_mktemp, factory, factory.mktemp, note)
+
+
+def _mktemp(
+    factory: Any,  # noqa: ANN401  # its attributes are private
+    mktemp: Callable[[str, bool], Path],
+    note: Callable[[str, int], None],
+    basename: str,
+    numbered: bool = True,  # noqa: FBT001, FBT002  # as pytest's
+) -> Path:
+    __tracebackhide__ = True
+    if not numbered:
+        return mktemp(basename, numbered)
+    if hasattr(factory, "_make_counted_dir"):
+        path = mktemp(basename, numbered)
+    else:
+        path = _make_counted_directory(factory, basename)
+    prefix = os.path.normpath(basename)
+    note(prefix, int(path.name[len(prefix) :]))
+    return path
+
+
+def _make_counted_directory(factory: Any, basename: str) -> Path:  # noqa: ANN401  # as above
+    """Make a numbered directory as pytest does from 9.2 on; before, it counts what it sees."""
+    __tracebackhide__ = True
+    prefix = factory._ensure_relative_to_basetemp(basename)
+    numbers = directory_numbers(factory)
+    number = numbers.get(prefix.lower(), 0)
+    while True:
+        path: Path = factory.getbasetemp().joinpath(f"{prefix}{number}")
+        number += 1
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        numbers[prefix.lower()] = number
+        _force_symlink(path.parent, f"{prefix}current", path)
+        factory._trace("mktemp", path)
+        return path
+
+
+def skip_directory_number(config: pytest.Config, prefix: str, number: int) -> None:
+    """Let the next directory of *prefix* get a higher number than this."""
+    factory = getattr(config, "_tmp_path_factory", None)
+    if factory is not None:
+        numbers = directory_numbers(factory)
+        key = prefix.lower()
+        numbers[key] = max(numbers.get(key, 0), number + 1)
+
+
+def directory_numbers(factory: Any) -> dict[str, int]:  # noqa: ANN401  # as above
+    """Return the next number that *factory* tries, by prefix; pytest has that from 9.2 on."""
+    if not hasattr(factory, "_next_number"):
+        factory._next_number = {}
+    numbers: dict[str, int] = factory._next_number
+    return numbers
 
 
 def temporary_places(config: pytest.Config) -> list[str]:
@@ -327,7 +517,7 @@ def tear_down(
     usepdb = getattr(item.config.option, "usepdb", False)
     reraise = (pytest.exit.Exception,) if usepdb else (pytest.exit.Exception, KeyboardInterrupt)
     os.environ["PYTEST_CURRENT_TEST"] = f"{item.nodeid} (teardown)".replace("\x00", "(null)")
-    with _captured(item, "teardown"):
+    with captured(item, "teardown"):
         call = pytest.CallInfo.from_call(
             lambda: state.teardown_exact(nextitem), when="teardown", reraise=reraise
         )
@@ -338,7 +528,7 @@ def tear_down(
 
 
 @contextmanager
-def _captured(item: pytest.Item, when: str) -> Generator[None]:
+def captured(item: pytest.Item, when: str) -> Generator[None]:
     """Capture output and logs of *item* as pytest does around a phase."""
     with ExitStack() as stack:
         if (logging := _logging(item.config)) is not None:
@@ -361,14 +551,19 @@ def expecting_failure(item: pytest.Item) -> Generator[None]:
         del item.stash[xfailed_key]
 
 
-def shared_directories(config: pytest.Config, items: Collection[pytest.Item]) -> Iterator[str]:
-    """Yield the directories of pytest's that outlive a test, made if they are not there."""
-    # What cannot be made is the trouble of the tests that ask for it.
-    factory = getattr(config, "_tmp_path_factory", None)
+def base_directory(config: pytest.Config, items: Collection[pytest.Item]) -> str:
+    """Return the base temporary directory, made if any of *items* asks for it; or ""."""
+    factory: pytest.TempPathFactory | None = getattr(config, "_tmp_path_factory", None)
     wanted = any("tmp_path_factory" in getattr(item, "fixturenames", ()) for item in items)
     if factory is not None and wanted:
+        # What cannot be made is the trouble of the tests that ask for it.
         with suppress(OSError):
-            yield os.fspath(factory.getbasetemp())
+            return os.path.realpath(factory.getbasetemp())
+    return ""
+
+
+def shared_directories(config: pytest.Config) -> Iterator[str]:
+    """Yield the directories of pytest's that outlive a test, made if they are not there."""
     cache = getattr(config, "cache", None)
     if cache is not None:
         with suppress(OSError):

@@ -13,19 +13,19 @@ from typing import Protocol
 
 import pytest
 
-from pytest_isolate.policy import Origin
-from pytest_isolate.policy import Policy
-from pytest_isolate.policy import PolicyError
-from pytest_isolate.policy import Source
-from pytest_isolate.settings import SETTINGS
-from pytest_isolate.settings import Shape
-from pytest_isolate.values import shown
+from pytest_isolate.policy.model import Origin
+from pytest_isolate.policy.model import Policy
+from pytest_isolate.policy.model import PolicyError
+from pytest_isolate.policy.model import Source
+from pytest_isolate.policy.parsers import shown
+from pytest_isolate.policy.settings import SETTINGS
+from pytest_isolate.policy.settings import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Mapping
 
-    from pytest_isolate.settings import Setting
+    from pytest_isolate.policy.settings import Setting
 
 #: The marker's name.
 MARKER: Final = "isolated"
@@ -123,6 +123,12 @@ def _form(setting: Setting) -> str:
 def switched_off(config: pytest.Config) -> bool:
     """Return whether --no-isolate was given."""
     return bool(config.getoption("no_isolate"))
+
+
+def asks_for_all(early_config: pytest.Config) -> bool:
+    """Return whether all tests are to be isolated, before the command line is parsed for good."""
+    flag = getattr(early_config.known_args_namespace, "isolate", None)
+    return bool(flag or _getini(early_config, "isolate"))
 
 
 def wants_shell(config: pytest.Config) -> bool:

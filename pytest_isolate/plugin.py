@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 from typing import Final
 
 import pytest
 
+from pytest_isolate import conflicts
 from pytest_isolate import hookspecs
 from pytest_isolate import options
-from pytest_isolate import rivals
+from pytest_isolate.child import watchdogs
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from collections.abc import Iterable
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from pytest_isolate.guests import TimerSettings
-    from pytest_isolate.runner import Runner
+    from pytest_isolate.integrations.registry import TimerSettings
+    from pytest_isolate.session.runner import Runner
 
 _runner_key = pytest.StashKey["Runner"]()
 #: The header's line of a run with --no-isolate.
@@ -32,12 +35,23 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Add flags and ini keys, unless another plugin has the same."""
-    rivals.refuse(pluginmanager)
+    conflicts.refuse(pluginmanager)
     options.register(parser)
+    watchdogs.install()  # before a conftest arms one
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Be prepared for the threads of C libraries that conftests and their plugins load."""
+    if sys.platform == "linux" and options.asks_for_all(early_config):
+        from pytest_isolate.sandbox.launch import libraries  # noqa: PLC0415  # not every run should wait
+
+        libraries.register()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, check what holds for the whole run, and be ready."""
+    config.add_cleanup(watchdogs.remove)
     config.addinivalue_line("markers", options.marker_line())
     isolate = options.run_policy(config).enabled and not options.switched_off(config)
     if isolate and sys.platform != "linux":
@@ -47,11 +61,27 @@ def pytest_configure(config: pytest.Config) -> None:
         _load(config)
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
+def pytest_report_header(config: pytest.Config) -> str | list[str] | None:
     """Tell what is in force, if all tests were asked for, or none."""
     if options.switched_off(config):
         return _OFF
-    return _load(config).header() if options.run_policy(config).enabled else None
+    if not options.run_policy(config).enabled:
+        return None
+    runner = _load(config)
+    # Where workers of pytest-xdist collect, nobody else tells.
+    notices = runner.notices(()) if options.distributes(config) else ()
+    return [runner.header(), *notices]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what lies on a mount that does not answer: to look at it takes for ever."""
+    is_on = options.run_policy(config).enabled and not options.switched_off(config)
+    if sys.platform != "linux" or not is_on:
+        return None
+    from pytest_isolate.sandbox.rootfs import careful  # noqa: PLC0415  # not every run should wait
+
+    return careful.is_silent(os.fspath(collection_path)) or None
 
 
 @pytest.hookimpl(trylast=True)
@@ -60,28 +90,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     options.check_all(config, items)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Have the first sandboxes made, unless `pytest_collection_modifyitems` has just failed."""
+    """Have the first sandboxes made, unless `pytest_collection_modifyitems` has just failed.
+
+    Before the terminal's hook, which asks what is to be told of them.
+    """
     if options.are_checked(session.config) and _are_isolated(session.items):
         _load(session.config).expect(session.items)
 
 
 def pytest_report_collectionfinish(
     config: pytest.Config, items: Sequence[pytest.Item]
-) -> str | None:
-    """Tell what is in force, if only some tests are isolated."""
-    if options.run_policy(config).enabled or config.get_verbosity() < 0:
-        return None
+) -> list[str]:
+    """Tell what is in force, if only some tests are isolated, and what other plugins lose."""
     if not options.are_checked(config) or not _are_isolated(items):
-        return None
-    return _load(config).header()
+        return []
+    runner = _load(config)
+    is_told = options.run_policy(config).enabled or config.get_verbosity() < 0
+    return [*([] if is_told else [runner.header()]), *runner.notices(items)]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run the item in a sandbox, if it is to be isolated."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Have the item run in a sandbox, if it is to be isolated, by who runs items."""
     policy = options.policy_of(item)
-    return None if policy is None else _load(item.config).run_item(item, policy, nextitem)
+    if policy is None:
+        return (yield)
+    runner = _load(item.config)
+    runner.take_over()
+    try:
+        ran = yield
+    finally:
+        runner.show_warnings(item)
+    runner.check(item, policy)
+    return ran
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -129,7 +172,7 @@ def _are_isolated(items: Iterable[pytest.Item]) -> bool:
 def _load(config: pytest.Config) -> Runner:
     """Return what runs isolated tests, imported when it is needed: not every run should wait."""
     if _runner_key not in config.stash:
-        from pytest_isolate.runner import Runner  # noqa: PLC0415  # as said above
+        from pytest_isolate.session.runner import Runner  # noqa: PLC0415  # as said above
 
         config.stash[_runner_key] = Runner(config)
     return config.stash[_runner_key]

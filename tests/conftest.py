@@ -32,11 +32,19 @@ _OPTIONS: Final = "-p no:hypothesispytest"
 _WORDS: Final = ("isolate", "left behind")
 #: Where a sandboxed test may write and must leave nothing.
 _PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/etc", os.path.expanduser("~"))
+_CGROUPS: Final = "/sys/fs/cgroup"
+#: How the groups are called in which one pytest of these tests makes its own: `tests.PID`.
+_OWN: Final = "tests."
+#: What is capped, by the names of the hierarchies of cgroup v1.
+_CONTROLLERS: Final = frozenset({"memory", "pids", "cpu"})
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "needs(*names): capabilities that the test cannot do without"
+    )
+    config.addinivalue_line(
+        "markers", "any_python: the kernel decides, not the interpreter: see tox.ini"
     )
 
 
@@ -103,14 +111,38 @@ class Footprint:
 def _signals() -> None:
     """Let what tests start hear Ctrl-C and a terminal's end.
 
-    A shell's background jobs ignore the one, nohup's the other, and so does all that they start.
+    A shell's background jobs ignore the keys that end them, nohup's the terminal's end, and so does
+    all that they start.
     """
     for number, usual in (
         (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGQUIT, signal.SIG_DFL),
         (signal.SIGHUP, signal.SIG_DFL),
     ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_groups() -> Iterator[None]:
+    """Have a cgroup to make others in, apart from a pytest that runs beside this one.
+
+    What the other one leaves, until its next run sweeps it, is no footprint of this one's tests.
+    Where that is refused, and on v2, where groups with processes in them have no limited ones below
+    them, all share one.
+    """
+    made = []
+    for place in _legacy_groups():
+        _remove_abandoned(place)
+        own = f"{place}/{_OWN}{os.getpid()}"
+        with suppress(OSError):
+            os.mkdir(own)
+            made.append((place, own))
+            _enter(own)
+    yield
+    for place, own in made:
+        _enter(place)
+        _remove(own)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -153,10 +185,49 @@ def _abandoned_groups() -> set[str]:
     """Return the run directories whose keeper is dead; a living one holds a lock on its own."""
     return {
         os.path.join(place, name)
-        for place, names, _ in os.walk("/sys/fs/cgroup")
+        for top in _legacy_groups() or [_CGROUPS]
+        for place, names, _ in os.walk(top)
         for name in names
         if name.startswith("pytest-isolate.") and _is_abandoned(os.path.join(place, name))
     }
+
+
+def _legacy_groups() -> list[str]:
+    """Return the groups of cgroup v1 that this process is in, those that can be reached."""
+    lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    return [
+        path
+        for _, controllers, own in (line.split(":", 2) for line in lines)
+        if not _CONTROLLERS.isdisjoint(controllers.split(","))
+        and os.path.isdir(path := f"{_CGROUPS}/{controllers}{own.rstrip('/')}")
+    ]
+
+
+def _remove_abandoned(place: str) -> None:
+    """Remove what a pytest that was killed could not."""
+    for name in os.listdir(place):
+        pid = name.removeprefix(_OWN)
+        if pid != name and not os.path.exists(f"/proc/{pid}"):
+            with suppress(OSError):  # somebody is still in there, or it is another user's
+                os.rmdir(f"{place}/{name}")
+
+
+def _enter(group: str) -> None:
+    Path(group, "cgroup.procs").write_text(f"{os.getpid()}", encoding="utf-8")
+
+
+def _remove(group: str) -> None:
+    """Remove a group, which takes that whatever was started in it is gone."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            os.rmdir(group)
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _is_abandoned(directory: str) -> bool:

@@ -1,15 +1,11 @@
-"""The parent's side of the keeper: prepare ahead, lease, retire.
-
-A lease is a ready sandbox and the descriptors that came with it; it owns them until it is retired.
-"""
+"""The parent's side of the keeper: prepare ahead, lease, retire."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from dataclasses import replace
 import os
 from pathlib import Path
+import posix
 import select
 import signal
 import socket
@@ -19,19 +15,21 @@ from typing import Final
 from typing import final
 
 import pytest_isolate
-from pytest_isolate.sandbox import mends
-from pytest_isolate.sandbox import privileges
-from pytest_isolate.sandbox import scratch
-from pytest_isolate.sandbox.capabilities import Capabilities
-from pytest_isolate.sandbox.cgroups.alarm import alarm_of
-from pytest_isolate.sandbox.cgroups.evidence import is_counter
-from pytest_isolate.sandbox.cgroups.evidence import read_evidence
+from pytest_isolate.sandbox import remedies
+from pytest_isolate.sandbox.cgroups.counters import is_counter
+from pytest_isolate.sandbox.cgroups.oom_notifier import alarm_of
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
-from pytest_isolate.sandbox.survey import layers_of
+from pytest_isolate.sandbox.features import Capabilities
+from pytest_isolate.sandbox.handle import Lease
+from pytest_isolate.sandbox.layers import layers_of
+from pytest_isolate.sandbox.linux import capabilities
+from pytest_isolate.sandbox.linux import fsnames
+from pytest_isolate.sandbox.linux import patience
 from pytest_isolate.wire.channel import Socket
 from pytest_isolate.wire.errors import PeerGone
+from pytest_isolate.wire.errors import RemoteProtocolError
 from pytest_isolate.wire.frames import Hello
 from pytest_isolate.wire.frames import Prepare
 from pytest_isolate.wire.frames import Ready
@@ -39,62 +37,16 @@ from pytest_isolate.wire.frames import Retire
 from pytest_isolate.wire.frames import Unready
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pytest_isolate.sandbox.cgroups.alarm import Alarm
-    from pytest_isolate.sandbox.outcome import Evidence
     from pytest_isolate.sandbox.spec import Spec
-    from pytest_isolate.sandbox.survey import Layers
+    from pytest_isolate.wire.frames import Frame
 
-_PATIENCE_SECONDS: Final = 60.0  #: a sandbox takes milliseconds; a keeper this slow is stuck
-_LAST_WORDS_SECONDS: Final = 2.0  #: a keeper that has closed its socket may still be writing
 _SOCKET_FD: Final = 3
+#: Whatever the locale is, and what the environment says of it, which -I ignores: see `fsnames`.
+_UTF8: Final = ("-X", "utf8")
 _BOOT: Final = (
     "import sys; sys.path.append(sys.argv[1]);"
-    " from pytest_isolate.sandbox.keeper import main; main(*map(int, sys.argv[2:]))"
+    " from pytest_isolate.sandbox.keeper.service import main; main(*map(int, sys.argv[2:]))"
 )
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """A ready sandbox, for one process tree."""
-
-    spec: Spec
-    number: int
-    pool: Pool
-    init: int  #: pidfd of its PID 1
-    joins: tuple[int, ...]  #: `cgroup.procs` of its cgroups, open for writing
-    counters: Mapping[str, int]  #: counter files of its cgroups, open for reading
-    layers: Layers | None  #: where what is written goes, of a surveyed sandbox
-    scratch: str  #: the directory for its files if it has no root of its own, or ""
-    alarm: Alarm | None  #: what rings when the memory cap is reached
-    notes: tuple[str, ...]  #: what of the root file system could not be had in full
-
-    def uncapped(self) -> Lease:
-        """Return this sandbox for a process whose memory is nobody's concern."""
-        spec = replace(self.spec, watched=None)
-        return replace(self, spec=spec, joins=(), counters={}, alarm=None)
-
-    def evidence(self) -> Evidence:
-        """Return what the sandbox's cgroup has counted so far."""
-        return read_evidence(self.counters)
-
-    def kill(self) -> None:
-        """Kill every process inside, at once."""
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.init, signal.SIGKILL)
-
-    def retire(self) -> None:
-        """Give the sandbox back; whatever is left inside dies, and no descriptor stays open."""
-        layers = () if self.layers is None else self.layers.fds.values()
-        for fd in (self.init, *self.joins, *self.counters.values(), *layers):
-            os.close(fd)
-        if self.alarm is not None:
-            self.alarm.close()
-        if not self.pool.retire(self.number) and self.scratch:
-            with suppress(OSError):
-                scratch.remove(self.scratch)
 
 
 @final
@@ -108,14 +60,13 @@ class Pool:
         self._stderr = stderr
         self._owner = os.getpid()
         with suppress(OSError):  # a test process that needs the answer will say what is wrong
-            privileges.beyond_container()
+            capabilities.beyond_container()
         self._capabilities: Capabilities | None = None
         self._next = 1
         self._ordered: dict[int, Spec] = {}
         self._encoded: dict[Spec, dict[str, object]] = {}
         self._arrived: dict[int, tuple[Ready | Unready, list[int]]] = {}
-        #: Whether a child can be forked straight into a PID namespace, see `supervisor`.
-        self.forks_inside = privileges.may_fork_inside()
+        self._forks_inside = capabilities.may_fork_inside()
 
     @classmethod
     def start(cls, head: int | None = None) -> Pool:
@@ -128,7 +79,7 @@ class Pool:
         try:
             return cls._start(os.getpid() if head is None else head)
         except SandboxError as error:
-            error.mend = error.mend or mends.for_namespaces(error.code, mends.Signs.read())
+            error.mend = error.mend or remedies.for_namespaces(error.code, remedies.Signs.read())
             raise KeeperError(str(error)) from None
 
     @classmethod
@@ -151,9 +102,10 @@ class Pool:
         bytecode = ["-B"] if sys.dont_write_bytecode else []
         arguments = [place, *map(str, (_SOCKET_FD, os.getpid(), head))]
         with theirs, step("posix_spawn"):
-            pid = os.posix_spawn(
+            # Not by `os`, where a debugger's own stands, which would debug the keeper.
+            pid = posix.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", "-S", *bytecode, "-c", _BOOT, *arguments],
+                [sys.executable, "-I", "-S", *_UTF8, *bytecode, "-c", _BOOT, *arguments],
                 os.environ,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -163,6 +115,9 @@ class Pool:
                 ],
                 # The terminal's Ctrl-C is the parent's business.
                 setsid=True,
+                # What the parent has made of signals is its own: the keeper waits for children.
+                setsigmask=(),
+                setsigdef=(signal.SIGCHLD,),
             )
         return cls(Socket(ours), pid, stderr)
 
@@ -178,16 +133,40 @@ class Pool:
         """How many sandboxes are ordered and not yet leased."""
         return len(self._ordered)
 
+    @property
+    def forks_inside(self) -> bool:
+        """Whether a child can be forked straight into a PID namespace, see `process`."""
+        return self._forks_inside
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """Its descriptors, and those of sandboxes that wait to be leased."""
+        own = (self._socket.fileno(), self._keeper_fd, self._stderr)
+        return (*own, *(fd for _, fds in self._arrived.values() for fd in fds))
+
     def prepare(self, spec: Spec) -> int:
         """Order a sandbox of *spec* and return its number, without waiting for it."""
         self._check_owner()
         number = self._next
         self._next += 1
         if spec not in self._encoded:
-            self._encoded[spec] = spec.to_json()
+            self._encoded[spec] = fsnames.sent(spec.to_json())
         self._send(Prepare(number, self._encoded[spec]))
         self._ordered[number] = spec
         return number
+
+    def notes(self, spec: Spec) -> tuple[str, ...]:
+        """Return what the sandbox of *spec* that was made ahead lacks; wait for it.
+
+        Of none, or of one that could not be made, there is nothing to say. Raises `KeeperError`.
+        """
+        number = next((number for number, one in self._ordered.items() if one == spec), None)
+        if number is None:
+            return ()
+        while number not in self._arrived:
+            self._hear()
+        frame, _ = self._arrived[number]
+        return tuple(fsnames.received(frame.notes)) if isinstance(frame, Ready) else ()
 
     def lease(self, spec: Spec) -> Lease:
         """Return a ready sandbox of *spec*, one made ahead if there is one.
@@ -202,19 +181,20 @@ class Pool:
         del self._ordered[number]
         frame, fds = self._arrived.pop(number)
         if isinstance(frame, Unready):
-            raise SandboxError.from_json(frame.error)
-        named = list(zip(frame.names, fds, strict=True))
+            raise SandboxError.from_json(fsnames.received(frame.error))
+        named = list(zip(fsnames.received(frame.names), fds, strict=True))
         return Lease(
             spec=spec,
             number=number,
-            pool=self,
+            keeping=self,
             init=next(fd for name, fd in named if name == "init"),
             joins=tuple(fd for name, fd in named if name == "join"),
             counters={name: fd for name, fd in named if is_counter(name)},
-            layers=layers_of(dict(named), frame.layers),
+            layers=layers_of(dict(named), fsnames.received(frame.layers)),
+            upper=dict(named).get("layers", -1),
             alarm=alarm_of(dict(named), spec.limits.memory),
-            scratch=frame.scratch,
-            notes=tuple(frame.notes),
+            scratch=fsnames.received(frame.scratch),
+            notes=tuple(fsnames.received(frame.notes)),
         )
 
     def retire(self, number: int) -> bool:
@@ -238,39 +218,62 @@ class Pool:
         """
         if os.getpid() != self._owner:
             return
+        # Processes that others have forked from this one may live on, with copies.
+        self._socket.finish()
         self._socket.close()
         for _, fds in self._arrived.values():
             for fd in fds:
                 os.close(fd)
         self._arrived.clear()
-        status = 0
-        with suppress(ChildProcessError):
-            _, status = os.waitpid(self._keeper, 0)
-        error = self._mourn() if status else None
+        error = self._end()
         os.close(self._keeper_fd)
         os.close(self._stderr)
         if error is not None:
             raise error
 
+    def _end(self) -> KeeperError | None:
+        """Wait for the keeper's end; return what was wrong with it."""
+        with suppress(ProcessLookupError):  # it may have been stopped, and would never end
+            signal.pidfd_send_signal(self._keeper_fd, signal.SIGCONT)
+        if why := patience.wait(self._keeper, self._keeper_fd, patience.END):
+            status = patience.reap(self._keeper, 0)
+            became = "left behind" if status is None else "killed"
+            return KeeperError(f"the keeper of the sandboxes did not end {why}: {became}")
+        return self._mourn() if patience.reap(self._keeper) else None
+
     def _send(self, frame: Prepare | Retire) -> None:
         try:
-            self._socket.send(frame)
+            self._socket.send(frame, timeout=patience.ANSWER)
+        except TimeoutError:
+            raise self._silence(f"within {patience.ANSWER:g} s") from None
         except PeerGone:
             raise self._mourn() from None
 
+    def _silence(self, why: str) -> KeeperError:
+        return KeeperError(f"the keeper of the sandboxes did not answer {why}")
+
+    def _receive(self) -> tuple[Frame, list[int]] | None:
+        watch = patience.Watch(self._keeper, patience.ANSWER)
+        while True:
+            try:
+                return self._socket.receive(timeout=watch.pause)
+            except TimeoutError:
+                if why := watch.why_over():
+                    raise self._silence(why) from None
+
     def _hear(self) -> None:
         try:
-            received = self._socket.receive(timeout=_PATIENCE_SECONDS)
-        except TimeoutError:
-            msg = f"the keeper of the sandboxes did not answer for {_PATIENCE_SECONDS:g} s"
-            raise KeeperError(msg) from None
+            received = self._receive()
         except PeerGone:
             raise self._mourn() from None
+        except RemoteProtocolError as error:
+            msg = f"what the keeper of the sandboxes sends does not arrive: {error}"
+            raise KeeperError(msg) from None
         match received:
             case None:
                 raise self._mourn()
             case Hello(capabilities=entries), _:
-                self._capabilities = Capabilities.from_json(entries)
+                self._capabilities = Capabilities.from_json(fsnames.received(entries))
             case (Ready() | Unready()) as frame, fds if frame.sandbox in self._ordered:
                 self._arrived[frame.sandbox] = frame, fds
             case _, fds:
@@ -280,7 +283,7 @@ class Pool:
     def _mourn(self) -> KeeperError:
         gone = select.poll()
         gone.register(self._keeper_fd, select.POLLIN)
-        gone.poll(_LAST_WORDS_SECONDS * 1000)
+        gone.poll(patience.LAST_WORDS * 1000)
         size = os.fstat(self._stderr).st_size
         lines = os.pread(self._stderr, size, 0).decode(errors="replace").strip().splitlines()
         words = lines[-1] if lines else "it left no words; something may have killed it"

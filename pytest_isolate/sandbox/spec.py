@@ -83,9 +83,11 @@ class Spec:
     limits: Limits = field(default_factory=Limits)
     watched: int | None = None  #: bytes; a memory cap kept by looking, where no cgroup can keep it
     writable: tuple[str, ...] = ()  #: written through to the host
+    own: str = ""  #: a directory of which the sandbox has one of its own, see `own`
+    own_over: bool = False  #: whether what the host has there is seen in it, copy on write
     imports: tuple[str, ...] = ()  #: what the interpreter needs to go on importing
     project: tuple[str, ...] = ()  #: the code under test: copy on write where the root is
-    surveyed: bool = False  #: what was written in it is looked at afterwards, see `survey`
+    surveyed: bool = False  #: what was written in it is looked at afterwards, see `changeset`
     scratch: tuple[str, ...] = ()  #: temporary directories: there, and empty if below a fresh one
 
     @property

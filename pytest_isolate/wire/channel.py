@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from contextlib import suppress
 import os
 import select
 import socket
@@ -19,13 +20,13 @@ from pytest_isolate.wire.codec import encode
 from pytest_isolate.wire.errors import LocalProtocolError
 from pytest_isolate.wire.errors import PeerGone
 from pytest_isolate.wire.errors import RemoteProtocolError
+from pytest_isolate.wire.fd_passing import Pairing
+from pytest_isolate.wire.fd_passing import descriptors
+from pytest_isolate.wire.fd_passing import unpack
 from pytest_isolate.wire.frames import MAX_DESCRIPTORS
-from pytest_isolate.wire.genuine import Genuine
 from pytest_isolate.wire.protocol import State
 from pytest_isolate.wire.protocol import advance
-from pytest_isolate.wire.rights import Pairing
-from pytest_isolate.wire.rights import descriptors
-from pytest_isolate.wire.rights import unpack
+from pytest_isolate.wire.real_os import Genuine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,24 +182,31 @@ class Socket:
         """Return the descriptor, to wait on."""
         return self._socket.fileno()
 
-    def send(self, frame: Frame, fds: Sequence[int] = ()) -> None:
+    def send(self, frame: Frame, fds: Sequence[int] = (), *, timeout: float | None = None) -> None:
         """Send *frame* and copies of *fds*, waiting for room; *fds* stay the caller's.
 
         Takes in what arrives meanwhile, so that two sides that both send do not wait for ever.
         Raises `LocalProtocolError` (nothing was sent) and `PeerGone`. If a signal handler raises
-        out of it, the frame has gone out, or is finished by the next `send`, or never begins.
+        out of it, the frame has gone out, or is finished by the next `send`, or never begins; so if
+        there is no room for *timeout* seconds, which raises `TimeoutError`.
         """
+        deadline = None if timeout is None else Genuine.monotonic() + timeout
         if len(fds) != descriptors(frame) or len(fds) > MAX_DESCRIPTORS:
             raise LocalProtocolError(
                 f"{type(frame).__name__} cannot be sent with {len(fds)} descriptors"
             )
         try:
             if self._outgoing[1]:
-                self._transmit(())  # what a signal handler has cut in the middle
+                self._transmit((), deadline)  # what a signal handler has cut in the middle
             self._outgoing = encode(frame), []
-            self._transmit(fds)
+            self._transmit(fds, deadline)
         except (BrokenPipeError, ConnectionResetError):
             raise PeerGone("the other process has closed its end of the socket") from None
+
+    def finish(self) -> None:
+        """Let the other side know that nothing more comes, whoever has a copy of this end."""
+        with suppress(OSError):  # it has left already
+            self._socket.shutdown(socket.SHUT_WR)
 
     def receive(self, timeout: float | None = None) -> tuple[Frame, list[int]] | None:
         """Return the next frame and its descriptors, or None when the other side has left.
@@ -235,7 +243,7 @@ class Socket:
         self._pairing.close()
         self._socket.close()
 
-    def _transmit(self, fds: Sequence[int]) -> None:
+    def _transmit(self, fds: Sequence[int], deadline: float | None) -> None:
         data, counts = self._outgoing
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
         while (sent := sum(counts)) < len(data):
@@ -245,7 +253,8 @@ class Socket:
                 control = []  # they travel with the first byte
             except BlockingIOError:
                 deaf = self.eof or self._failure is not None
-                self._wait(select.POLLOUT if deaf else select.POLLIN | select.POLLOUT)
+                events = select.POLLOUT if deaf else select.POLLIN | select.POLLOUT
+                self._wait(events, deadline)
                 self._pull()
 
     def _wait(self, events: int, deadline: float | None = None) -> None:

@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import subprocess
 import sys
 import termios
@@ -26,6 +27,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from collections.abc import Mapping
     from collections.abc import Sequence
     from pathlib import Path
@@ -102,6 +104,7 @@ class Run:
     junit: list[str]
     properties: dict[str, dict[str, str]] = field(compare=False)  #: `isolate.*`, by node id
     stderr: str = field(compare=False)
+    told: list[str] = field(compare=False)  #: the lines of the output that are ours
 
     def reports(self, name: str) -> dict[str, dict[str, Any]]:
         """Return the reports of the test called *name*, by phase."""
@@ -175,6 +178,11 @@ class Terminal:
         self.status = os.waitstatus_to_exitcode(status)
         return rest
 
+    def hang_up(self) -> None:
+        """End the terminal, as closing its window does."""
+        os.close(self._fd)
+        self._fd = os.open(os.devnull, os.O_RDWR)
+
     def has_its_modes(self) -> bool:
         """Return whether echo and the rest are what they were at first."""
         return termios.tcgetattr(self._fd) == self.modes
@@ -247,13 +255,15 @@ class Suite:
         )
         lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
         events = [_normalized(json.loads(line)) for line in lines]
+        output = done.stdout.decode(errors="backslashreplace")
         return Run(
             status=done.returncode,
-            output=_normalized(done.stdout.decode(errors="backslashreplace")),
+            output=_normalized(output),
             events=events,
             junit=_normalized(_read_junit(junit)),
             properties={e["nodeid"]: p for e in events if (p := e.pop("isolate", None))},
             stderr=done.stderr.decode(errors="backslashreplace"),
+            told=[line for line in output.splitlines() if line.startswith("isolate: ")],
         )
 
 
@@ -302,6 +312,19 @@ def _read_junit(path: Path) -> list[str]:
             continue
         lines.append(f"{element.tag} {attributes} {(element.text or '').strip()}")
     return lines
+
+
+@pytest.fixture
+def bash(tmp_path: Path) -> Iterator[Terminal]:
+    """Return a terminal with an interactive bash, for which `run` is ours and `$ ` the prompt."""
+    start = tmp_path / "bashrc"
+    run = shlex.join((sys.executable, "-m", "pytest_isolate", "run"))
+    start.write_text(f"PS1='$ '\nalias run={shlex.quote(run)}\n", encoding="utf-8")
+    command = ["/bin/bash", "--noprofile", "--rcfile", str(start), "-i"]
+    settings = {"TERM": "dumb", "COLUMNS": "200", "HISTFILE": "", "SHELL": "/bin/bash"}
+    with Terminal(command, tmp_path, {**os.environ, **settings}) as terminal:
+        terminal.expect("$ ")
+        yield terminal
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Both runs are typed the same at; what their terminals show is the same.
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
 from typing import Final
 
@@ -77,7 +78,11 @@ SESSIONS: Final = {
     "without capture": (["--pdb", "-s", "-v", "-k", "failures"], ["c\n"] * 4),
     "breakpoint": (["-k", "breakpoints"], ["p result\n", "up\n", "c\n", "p 7 * 6\n", "c\n"]),
     "quit breakpoint": (["-k", "breakpoints"], ["q\n"]),
-    "end of file at breakpoint": (["-k", "breakpoints"], ["\x04", "c\n"]),
+    # Since 3.14 that quits as `q` does; before, the test alone is over.
+    "end of file at breakpoint": (
+        ["-k", "breakpoints"],
+        ["\x04"] if sys.version_info >= (3, 14) else ["\x04", "c\n"],
+    ),
     "breakpoint without capture": (["-s", "-k", "breakpoints"], ["c\n", "c\n"]),
     "captured in memory": (["--capture=sys", "-k", "breakpoints"], ["c\n", "c\n"]),
     "Ctrl-C at the prompt": (["-k", "breakpoints"], ["\x03", "\x03", "p result\n", "c\n", "c\n"]),

@@ -10,20 +10,20 @@ from typing import Final
 import pytest
 
 from pytest_isolate.options import policy_of
-from pytest_isolate.policy import Source
+from pytest_isolate.policy.model import Source
+from pytest_isolate.policy.settings import SETTINGS
+from pytest_isolate.policy.settings import Keep
+from pytest_isolate.policy.settings import Leaks
+from pytest_isolate.policy.settings import Recourse
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import User
-from pytest_isolate.settings import SETTINGS
-from pytest_isolate.settings import Keep
-from pytest_isolate.settings import Leaks
-from pytest_isolate.settings import Recourse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Mapping
 
-    from pytest_isolate.policy import Policy
+    from pytest_isolate.policy.model import Policy
 
     Collect = Callable[..., Mapping[str, Policy | None]]
 

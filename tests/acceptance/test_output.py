@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from pytest_isolate.output import KEPT
+from pytest_isolate.transfer.output import KEPT
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Suite

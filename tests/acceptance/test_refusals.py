@@ -13,9 +13,9 @@ from typing import Final
 
 import pytest
 
-from pytest_isolate.sandbox import privileges
-from pytest_isolate.sandbox.mends import Signs
-from pytest_isolate.sandbox.mends import for_namespaces
+from pytest_isolate.sandbox.linux import capabilities
+from pytest_isolate.sandbox.remedies import Signs
+from pytest_isolate.sandbox.remedies import for_namespaces
 
 REFUSE: Final = str(Path(__file__).parents[1] / "refuse.py")
 #: What Docker's seccomp profile refuses without CAP_SYS_ADMIN.
@@ -174,7 +174,7 @@ def test_each_call_that_is_refused_is_done_without_or_named(
     call: str, name: str, place: Path
 ) -> None:
     code = getattr(errno, name)
-    expected = LINES[call][0 if privileges.is_machine_root() else 1]
+    expected = LINES[call][0 if capabilities.is_machine_root() else 1]
     if (call, name) == ("clone3", "ENOSYS"):
         expected = None  # that is the answer upon which the C library does without
     done = pytest_under(name, call, place, "-k", "pass")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PACKAGE: Final = Path(pytest_isolate.__file__).parent
 #: The guard comes first: what both packages call plugin.py may be the other's.
 OURS: Final = (
-    "hermetic-guard = pytest_isolate.rivals",
+    "hermetic-guard = pytest_isolate.conflicts",
     "isolate = pytest_isolate.plugin",
 )
 ISOLATE: Final = "ERROR: pytest-isolate 9.9 is installed and cannot be used together with pytest-"
@@ -60,9 +60,9 @@ def ours(tmp_path: Path) -> Path:
     site = tmp_path / "ours"
     shutil.copytree(PACKAGE, site / "pytest_isolate")
     (site / "pytest_isolate" / "plugin.py").write_text(
-        "from pytest_isolate import options, rivals\n"
+        "from pytest_isolate import conflicts, options\n"
         "def pytest_addoption(parser, pluginmanager):\n"
-        "    rivals.refuse(pluginmanager)\n"
+        "    conflicts.refuse(pluginmanager)\n"
         "    options.register(parser)\n",
         encoding="utf-8",
     )

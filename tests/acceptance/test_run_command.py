@@ -18,10 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.needs("sandbox")
+pytestmark = [pytest.mark.needs("sandbox"), pytest.mark.any_python]
 
 RUN: Final = (sys.executable, "-m", "pytest_isolate", "run")
 PATIENCE: Final = 30.0
+#: All but those that cannot be handled, and those that a shell has no trap for.
+PASSED_ON: Final = sorted({
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP),
+    *(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGURG, signal.SIGIO, signal.SIGTTIN, signal.SIGPROF),
+})
+#: Of these, what ends a program that has no handler.
+DEADLY: Final = sorted(
+    set(PASSED_ON)
+    - {signal.SIGWINCH, signal.SIGCONT, signal.SIGURG, signal.SIGTSTP, signal.SIGTTIN}
+)
 
 
 def run(*arguments: str, **how: object) -> subprocess.CompletedProcess[str]:
@@ -103,7 +114,7 @@ def test_wrong_usage_is_told_by_name(arguments: list[str], words: str) -> None:
     assert words in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", PASSED_ON)
 def test_signals_are_passed_on(number: signal.Signals) -> None:
     script = f"trap 'echo heard; exit 5' {number.name[3:]}; echo ready; while :; do sleep 0.1; done"
     process = subprocess.Popen([*RUN, "--", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
@@ -114,6 +125,140 @@ def test_signals_are_passed_on(number: signal.Signals) -> None:
 
         assert process.stdout.read() == "heard\n"
     assert process.returncode == 5
+
+
+def test_real_time_signals_are_passed_on_each() -> None:
+    script = (
+        "import signal, sys, time\n"
+        "heard = []\n"
+        "for number in (signal.SIGRTMIN + 3, signal.SIGRTMAX):\n"
+        "    signal.signal(number, lambda number, _: heard.append(number))\n"
+        "print('ready', flush=True)\n"
+        "while signal.SIGRTMAX not in heard: time.sleep(0.01)\n"
+        "print(heard.count(signal.SIGRTMIN + 3) > 0)\n"
+    )
+    command = [*RUN, "--", sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(3):
+            process.send_signal(signal.SIGRTMIN + 3)
+        process.send_signal(signal.SIGRTMAX)
+
+        assert process.stdout.read() == "True\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGALRM, signal.SIGRTMIN])
+def test_a_signal_waits_for_the_command_from_the_first_moment_on(number: int) -> None:
+    ignoring = f"trap '' {int(number)}; exec \"$@\""
+    plain = subprocess.Popen([*RUN, "--", "sh", "-c", "sleep 1; echo over"], stdout=-1, text=True)
+    ignored = subprocess.Popen(
+        ["sh", "-c", ignoring, "sh", *RUN, "--", "sh", "-c", "sleep 1; echo over"],
+        stdout=-1,
+        text=True,
+    )
+    with plain, ignored:
+        for process in (plain, ignored):
+            wait_until_blocked(process.pid, number)
+            process.send_signal(number)
+
+        assert plain.communicate(timeout=PATIENCE)[0] == ""
+        assert ignored.communicate(timeout=PATIENCE)[0] == "over\n"
+    assert (plain.returncode, ignored.returncode) == (128 + number, 0)
+
+
+def wait_until_blocked(pid: int, number: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+            blocked = next(line for line in file if line.startswith("SigBlk"))
+        if int(blocked.split()[1], 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.001)
+    raise AssertionError
+
+
+#: The program with a processor that is busy elsewhere: *late* is called a second late.
+SLOWED: Final = """
+import sys, time
+from pytest_isolate.__main__ import main
+from pytest_isolate.sandbox.linux import terminal
+from pytest_isolate.sandbox.supervise import execution
+
+def slowly(call, *, after):
+    def slow(*arguments):
+        made = call(*arguments) if after else None
+        sys.stdout.write("here\\n")  # in one piece
+        sys.stdout.flush()
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            time.sleep(0.01)
+        return made if after else call(*arguments)
+    return slow
+
+if sys.argv.pop(1) == "parent":
+    execution.spawn = slowly(execution.spawn, after=True)
+else:
+    terminal.become = slowly(terminal.become, after=False)
+sys.exit(main())
+"""
+
+
+def slowed(who: str, *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SLOWED, who, "run", "--timeout=20", "--", *command],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", PASSED_ON)
+def test_a_signal_is_passed_on_once_before_the_commands_pid_is_known(
+    number: signal.Signals,
+) -> None:
+    name = number.name[3:]
+    wait = f"for i in {' '.join('x' * 25)}; do sleep 0.1; done"
+    script = f"trap 'echo heard' {name}; echo ready; {wait}; echo over"
+    with slowed("parent", "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert {process.stdout.readline(), process.stdout.readline()} == {"here\n", "ready\n"}
+        process.send_signal(number)
+
+        assert process.stdout.read() == "heard\nover\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", DEADLY)
+def test_a_signal_reaches_the_command_before_it_is_executed(number: signal.Signals) -> None:
+    with slowed("child", "sh", "-c", "echo executed; sleep 5") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(number)
+
+        assert process.stdout.read() == ""
+    assert process.returncode == 128 + number
+
+
+def test_ctrl_c_ends_it_in_silence_before_there_is_a_command() -> None:
+    code = (
+        "import sys, time; from pytest_isolate.__main__ import main; "
+        "from pytest_isolate.sandbox.pool import Pool; "
+        "Pool.start = lambda: print('here', flush=True) or time.sleep(20); main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "run", "true"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+
+        assert process.communicate(timeout=PATIENCE) == ("", "")
+    assert process.returncode == -signal.SIGINT
 
 
 def test_terminal_is_handed_through_and_ctrl_c_is_the_commands() -> None:

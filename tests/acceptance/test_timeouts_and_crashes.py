@@ -150,6 +150,21 @@ def test_stacks_show_every_thread(name: str, run: Run) -> None:
     assert "_pytest" not in stacks
 
 
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("test_stuck_in_setup", "def stuck(): time.sleep(60)"),
+        ("test_threads", "threads[0].join()"),
+        ("test_sigsegv", "def null(): ctypes.string_at(0)"),
+    ],
+)
+def test_stacks_have_the_code(name: str, code: str, run: Run) -> None:
+    lines = sections(run, name)["Stacks of all threads"].splitlines()
+
+    above = lines[lines.index(f"    {code}") - 1]
+    assert re.fullmatch(r'  File ".*/test_ends\.py", line \d+ in \w+', above)
+
+
 @pytest.mark.needs("sandbox")
 def test_processes_that_were_alive_are_listed(run: Run) -> None:
     timeout = sections(run, "test_family")
@@ -191,3 +206,30 @@ def test_grandchildren_die_with_the_test(suite: Suite, footprint: Footprint) -> 
     assert run.outcomes("test_family")["call"] == "failed"
     assert "sleep 604" in run.output
     assert footprint.left() == []
+
+
+def test_the_main_thread_is_shown_while_others_run_on(suite: Suite) -> None:
+    suite.write({
+        "busy": """
+            import pathlib, pytest, threading, time
+            def read():
+                pathlib.Path("/proc/self/stat").read_text("utf-8")
+                time.sleep(0.0001)
+            def loop():
+                while True: read()
+            @pytest.mark.isolated(timeout=0.4)
+            @pytest.mark.parametrize("number", range(16))
+            def test_waits(number):
+                for _ in range(3): threading.Thread(target=loop, daemon=True).start()
+                time.sleep(60)
+        """
+    })
+
+    run = suite.run()
+
+    for number in range(16):
+        shown = dict(run.reports(f"test_waits[{number}]")["call"]["sections"])[
+            "Stacks of all threads"
+        ]
+        assert " in test_waits" in shown
+        assert "Fatal Python error" not in shown

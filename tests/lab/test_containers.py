@@ -17,8 +17,8 @@ from typing import Final
 
 import pytest
 
-from pytest_isolate.sandbox import mends
-from pytest_isolate.sandbox.mends import Environment
+from pytest_isolate.sandbox import remedies
+from pytest_isolate.sandbox.remedies import Environment
 
 CONFINE: Final = os.environ["ISOLATE_TEST_CONFINE"]
 PROJECT: Final = Path(__file__).parents[2]
@@ -117,57 +117,57 @@ def options_of(mend: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_plain_container_is_told_by_its_signs_and_mended_for_isolation(kind: Environment) -> None:
     found = doctor(kind)
-    mend = mends.FOR_NAMESPACES[kind].split(", or ")[0]
+    mend = remedies.FOR_NAMESPACES[kind].split(", or ")[0]
 
     assert found[""]["environment"] == kind
     if kind is not Environment.PODMAN:  # whose seccomp filter lets them through
         assert found["sandbox"]["state"] == "no"
         assert found["userns"]["errno"] == "EPERM"
-        assert found["cgroup"]["mend"] == mends.FOR_NAMESPACES[kind]
+        assert found["cgroup"]["mend"] == remedies.FOR_NAMESPACES[kind]
     mended = doctor(kind, *options_of(mend))
     assert mended["sandbox"]["state"] == "yes"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_last_alternative_gives_all_of_it_with_the_memory_cap(kind: Environment) -> None:
-    mend = mends.FOR_NAMESPACES[kind].split(", or ")[-1]
+    mend = remedies.FOR_NAMESPACES[kind].split(", or ")[-1]
     found = doctor(kind, *options_of(mend))
 
     for entry in found.values():
         assert entry.get("state", "yes") == "yes", entry
 
 
-@pytest.mark.parametrize("kind", mends.FOR_PROC)
+@pytest.mark.parametrize("kind", remedies.FOR_PROC)
 def test_masked_proc_is_partial_and_mended(kind: Environment) -> None:
     unconfined = ("--seccomp", "unconfined", "--apparmor", "unconfined")
     found = doctor(kind, *unconfined)
-    mended = doctor(kind, *unconfined, *options_of(mends.FOR_PROC[kind]))
+    mended = doctor(kind, *unconfined, *options_of(remedies.FOR_PROC[kind]))
 
     assert found["sandbox"]["state"] == "yes"
     assert found["proc"]["state"] == "partial"
-    assert found["proc"]["mend"] == mends.FOR_PROC[kind]
+    assert found["proc"]["mend"] == remedies.FOR_PROC[kind]
     assert mended["proc"]["state"] == "yes"
 
 
-@pytest.mark.parametrize("kind", mends.FOR_CGROUPS)
+@pytest.mark.parametrize("kind", remedies.FOR_CGROUPS)
 def test_read_only_cgroups_are_mended(kind: Environment) -> None:
     unconfined = ("--seccomp", "unconfined", "--apparmor", "unconfined")
     found = doctor(kind, *unconfined)
-    mended = doctor(kind, *unconfined, *options_of(mends.FOR_CGROUPS[kind].split(", or ")[0]))
+    mended = doctor(kind, *unconfined, *options_of(remedies.FOR_CGROUPS[kind].split(", or ")[0]))
 
     assert found["memory"]["errno"] == "EROFS"
-    assert found["memory"]["mend"] == mends.FOR_CGROUPS[kind]
+    assert found["memory"]["mend"] == remedies.FOR_CGROUPS[kind]
     assert mended["memory"]["state"] == "yes"
 
 
-@pytest.mark.parametrize("kind", mends.FOR_HOSTNAME)
+@pytest.mark.parametrize("kind", remedies.FOR_HOSTNAME)
 def test_host_name_is_missing_and_mended(kind: Environment) -> None:
     found = doctor(kind)
-    mended = doctor(kind, *options_of(mends.FOR_HOSTNAME[kind]))
+    mended = doctor(kind, *options_of(remedies.FOR_HOSTNAME[kind]))
 
     assert found["sandbox"]["state"] == "yes"
     assert found["hostname"]["state"] == "no"
-    assert found["hostname"]["mend"] == mends.FOR_HOSTNAME[kind]
+    assert found["hostname"]["mend"] == remedies.FOR_HOSTNAME[kind]
     assert mended["hostname"]["state"] == "yes"
 
 
@@ -200,7 +200,7 @@ def test_pytest_in_a_plain_container(kind: Environment, recourse: str, tmp_path:
         assert "userns+mnt+pid+uts+ipc+net+cgroup" in header
     elif recourse == "fail":
         assert "; not to be had (fail): a sandbox's userns: " in header
-        assert f"mend: {mends.FOR_NAMESPACES[kind]}" in done.stdout
+        assert f"mend: {remedies.FOR_NAMESPACES[kind]}" in done.stdout
         assert "ERROR test_x.py::test_pass" in done.stdout
         assert "\nIsolation failed: a sandbox's userns: " in done.stdout
         return

@@ -17,10 +17,10 @@ from typing import Final
 
 import pytest
 
-from pytest_isolate.sandbox import mends
-from pytest_isolate.sandbox.cgroups import reasons
-from pytest_isolate.sandbox.mends import Environment
-from pytest_isolate.sandbox.mends import Signs
+from pytest_isolate.sandbox import remedies
+from pytest_isolate.sandbox.cgroups import refusals
+from pytest_isolate.sandbox.remedies import Environment
+from pytest_isolate.sandbox.remedies import Signs
 
 VMLAB: Final = os.environ["ISOLATE_TEST_VMLAB"]
 PROJECT: Final = Path(__file__).parents[2]
@@ -114,7 +114,7 @@ $doctor
 @pytest.mark.parametrize("environment", MACHINES)
 def test_machine_that_refuses_is_told_and_mended(environment: Environment) -> None:
     machine = MACHINES[environment]
-    mend = mends.FOR_NAMESPACES[environment]
+    mend = remedies.FOR_NAMESPACES[environment]
     refused, mended = _twice(_run(machine.options, SCRIPT, machine.sysctl, mend))
 
     assert refused["sandbox"]["state"] == "no"
@@ -127,7 +127,7 @@ def test_machine_that_refuses_is_told_and_mended(environment: Environment) -> No
 @pytest.mark.parametrize("start", STARTS)
 def test_user_without_a_cgroup_is_told_how_to_get_one(start: str) -> None:
     by_systemd = start == "systemd"
-    mend = mends.for_delegation("v2", "", Signs(uid=1001, systemd=by_systemd))
+    mend = remedies.for_delegation("v2", "", Signs(uid=1001, systemd=by_systemd))
     told, _, _ = mend.removeprefix("as root, with the shell's PID: ").partition("; then in the ")
     machine = ("--systemd",) if by_systemd else ()
     mending = told.replace("PID", "$$").replace("$(id -u)", "1001")
@@ -141,7 +141,7 @@ def test_user_without_a_cgroup_is_told_how_to_get_one(start: str) -> None:
 
 
 def test_controller_that_systemd_does_not_delegate_is_named_and_had_after_its_mend() -> None:
-    mend = reasons.not_delegated("cpu", "/", exists=True).mend
+    mend = refusals.not_delegated("cpu", "/", exists=True).mend
     lines = re.findall(r"add \[Service\] (.+), log in again", mend)
     refused, mended = _twice(_run(("--systemd",), DELEGATED_SCRIPT, STARTS["systemd"], *lines))
 
@@ -153,7 +153,7 @@ def test_controller_that_systemd_does_not_delegate_is_named_and_had_after_its_me
 
 
 def test_container_s_shell_is_in_the_way_and_the_mend_moves_it() -> None:
-    mend = mends.for_strangers("/sys/fs/cgroup", Signs())
+    mend = remedies.for_strangers("/sys/fs/cgroup", Signs())
     told = mend.partition(" away: ")[2].removesuffix("pytest ...")
     container = ("confine", "--privileged", "--dir", sys.prefix, *SHOWN, "--")
     refused, mended = _twice(_run((), STRANGERS_SCRIPT, told, prefix=container))

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
+from pytest_isolate.sandbox.launch.entry import Entry
+from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.pool import Pool
+from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.sandbox.supervise import execution
+from pytest_isolate.wire.frames import Event
+from pytest_isolate.wire.frames import Frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Iterator
+
+    from pytest_isolate.wire.channel import Writer
 
 
 @pytest.fixture(scope="module")
@@ -18,3 +28,28 @@ def pool() -> Iterator[Pool]:
     pool = Pool.start()
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def ask(pool: Pool) -> Callable[..., Any]:
+    """Return a function that calls *question* in a fresh sandbox and returns its answer."""
+
+    def ask(question: Callable[[], object], spec: Spec | None = None) -> Any:
+        answers: list[Any] = []
+
+        def hear(frame: Frame) -> None:
+            if isinstance(frame, Event):
+                answers.append(frame.data["answer"])
+
+        def main(writer: Writer) -> None:
+            writer.send(Event("answer", {"answer": question()}))
+
+        lease = pool.lease(spec or Spec())
+        try:
+            end = execution.run(lease, Entry(cwd="/"), main, on_frame=hear)
+        finally:
+            lease.retire()
+        assert end.outcome == Exited(0)
+        return answers[0]
+
+    return ask

@@ -9,22 +9,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_isolate.sandbox import entry
-from pytest_isolate.sandbox import privileges
-from pytest_isolate.sandbox import staging
-from pytest_isolate.sandbox.assembly import Home
-from pytest_isolate.sandbox.assembly import assemble
 from pytest_isolate.sandbox.errors import SandboxError
-from pytest_isolate.sandbox.planner import Planner
+from pytest_isolate.sandbox.keeper import prepare_root
+from pytest_isolate.sandbox.keeper.build_privileged import Home
+from pytest_isolate.sandbox.keeper.build_privileged import assemble
+from pytest_isolate.sandbox.keeper.planner import Planner
+from pytest_isolate.sandbox.launch import entry
+from pytest_isolate.sandbox.linux import capabilities
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(
-    not privileges.is_machine_root(), reason="only the machine's root builds from outside"
-)
+pytestmark = [
+    pytest.mark.any_python,
+    pytest.mark.skipif(
+        not capabilities.is_machine_root(), reason="only the machine's root builds from outside"
+    ),
+]
 
 
 def processes(spec: Spec, init: int) -> list[str]:
@@ -80,7 +83,7 @@ def test_proc_shows_the_sandboxs_processes(*, knows_pidns: bool | None) -> None:
     home.close()
 
     assert b"ready" in said
-    assert built.notes == () or staging.is_covered(built.notes)
+    assert built.notes == () or prepare_root.is_covered(built.notes)
     # The one that enters the root for its kernel may have had a number before.
     assert seen[0] == "1"
     assert len(seen) == 2

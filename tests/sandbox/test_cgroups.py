@@ -24,22 +24,24 @@ from typing import Final
 
 import pytest
 
-from pytest_isolate.sandbox.capabilities import CONTROLLERS
-from pytest_isolate.sandbox.capabilities import Capabilities
 from pytest_isolate.sandbox.cgroups import Cgroups
 from pytest_isolate.sandbox.cgroups import Group
+from pytest_isolate.sandbox.cgroups import cgroupfs
 from pytest_isolate.sandbox.cgroups import delegation
 from pytest_isolate.sandbox.cgroups import open_cgroups
 from pytest_isolate.sandbox.cgroups import read_evidence
-from pytest_isolate.sandbox.cgroups import runs
-from pytest_isolate.sandbox.cgroups import tree
+from pytest_isolate.sandbox.cgroups import run_directories
 from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.features import CONTROLLERS
+from pytest_isolate.sandbox.features import Capabilities
 from pytest_isolate.sandbox.spec import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterator
 
+
+pytestmark = pytest.mark.any_python
 
 MIB: Final = 1 << 20
 BOX: Final = Limits(memory=256 * MIB, pids=300, cpus=8.0)
@@ -185,7 +187,7 @@ def box(cgroups: Cgroups, require: Callable[[str], None]) -> Iterator[Group]:
         require(name)
     group = cgroups.create("box", BOX)
     yield group
-    left = {path: (tree.members(path), tree.subgroups(path)) for path in group.paths}
+    left = {path: (cgroupfs.members(path), cgroupfs.subgroups(path)) for path in group.paths}
     group.kill()
     group.remove()
     assert left == {path: (set(), []) for path in left}
@@ -286,7 +288,7 @@ def test_mend_for_v1_works(cgroups: Cgroups, box: Group) -> None:
 
     def play(talk: Talk) -> None:
         for path in box.paths:
-            tree.write(f"{path}/uid/cgroup.procs", "0")
+            cgroupfs.write(f"{path}/uid/cgroup.procs", "0")
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
@@ -451,9 +453,9 @@ def test_kill_ends_even_those_that_keep_forking(cgroups: Cgroups, box: Group) ->
     with process(play, group) as peer:
         peer.hear()
         assert peer.ended()
-        assert any(tree.members(path) for path in group.paths)
+        assert any(cgroupfs.members(path) for path in group.paths)
         group.kill()
-        left = set().union(*(tree.members(path) for path in group.paths))
+        left = set().union(*(cgroupfs.members(path) for path in group.paths))
         group.remove()
 
     assert left == set() or not any(os.path.lexists(path) for path in group.paths)
@@ -467,12 +469,12 @@ def test_subgroups_that_a_test_made_are_killed_and_removed(cgroups: Cgroups, box
     deep.mkdir(parents=True)
 
     def play(talk: Talk) -> None:
-        tree.write(f"{deep}/cgroup.procs", "0")
+        cgroupfs.write(f"{deep}/cgroup.procs", "0")
         sleep(talk)
 
     with process(play) as peer:
         peer.hear()
-        assert peer.pid in tree.members(os.fspath(deep))
+        assert peer.pid in cgroupfs.members(os.fspath(deep))
         group.kill()
         assert peer.status() == -signal.SIGKILL
     group.remove()
@@ -501,7 +503,7 @@ def test_group_with_a_living_process_is_not_removed_silently(
     (path,) = group.paths
     with process(sleep, group) as peer:
         peer.hear()
-        monkeypatch.setattr(tree.remove, "__defaults__", (0.05,))
+        monkeypatch.setattr(cgroupfs.remove, "__defaults__", (0.05,))
         with pytest.raises(SandboxError, match=f"^rmdir {path}: Device or resource busy$"):
             group.remove()
     Path(path).rmdir()
@@ -530,7 +532,7 @@ def test_counters_of_a_removed_group_count_nothing(cgroups: Cgroups, box: Group)
 
 def test_many_groups_leave_no_descriptor_and_no_directory(cgroups: Cgroups, box: Group) -> None:
     del box
-    fds, before = open_fds(), [tree.subgroups(path) for path in cgroups.paths]
+    fds, before = open_fds(), [cgroupfs.subgroups(path) for path in cgroups.paths]
 
     for turn in range(100):
         group = cgroups.create(f"turn{turn}", BOX)
@@ -538,7 +540,7 @@ def test_many_groups_leave_no_descriptor_and_no_directory(cgroups: Cgroups, box:
         group.remove()
 
     assert open_fds() == fds
-    assert [tree.subgroups(path) for path in cgroups.paths] == before
+    assert [cgroupfs.subgroups(path) for path in cgroups.paths] == before
 
 
 def test_close_removes_what_is_still_there(box: Group) -> None:
@@ -555,12 +557,12 @@ def test_close_removes_what_is_still_there(box: Group) -> None:
 
 def test_group_that_cannot_be_limited_leaves_nothing(cgroups: Cgroups, box: Group) -> None:
     del box
-    before, fds = [tree.subgroups(path) for path in cgroups.paths], open_fds()
+    before, fds = [cgroupfs.subgroups(path) for path in cgroups.paths], open_fds()
 
     with pytest.raises(SandboxError, match="Invalid argument"):
         cgroups.create("wrong", Limits(memory=64 * MIB, pids=-5))
 
-    assert [tree.subgroups(path) for path in cgroups.paths] == before
+    assert [cgroupfs.subgroups(path) for path in cgroups.paths] == before
     assert open_fds() == fds
 
 
@@ -625,7 +627,7 @@ def test_runs_beside_each_other_leave_each_other_alone(first: str, box: Group) -
                 mine.remove()
                 opened.close()
             apart = set(paths).isdisjoint(mine.paths)
-            joined = all(pid in tree.members(path) for path in paths)
+            joined = all(pid in cgroupfs.members(path) for path in paths)
             peer.talk.say()
             alive = peer.hear()
             peer.status()
@@ -646,13 +648,13 @@ def test_run_directory_is_never_swept_between_its_making_and_its_locking(
 
     def play(talk: Talk) -> None:
         for _ in range(50):
-            run = runs.create(base)
-            runs.sweep(base, run.path)
+            run = run_directories.create(base)
+            run_directories.sweep(base, run.path)
             # Whoever has a run may rely on it, however many others sweep meanwhile.
             Path(f"{run.path}/sandbox").mkdir()
             os.sched_yield()
             Path(f"{run.path}/sandbox").rmdir()
-            runs.clear(run.path)
+            run_directories.clear(run.path)
             run.unlock()
         talk.say("done")
 
@@ -660,7 +662,7 @@ def test_run_directory_is_never_swept_between_its_making_and_its_locking(
         peers = (one, two, three)
         assert [peer.hear() for peer in peers] == ["done"] * 3
         assert [peer.status() for peer in peers] == [0, 0, 0]
-    runs.sweep(base, "")
+    run_directories.sweep(base, "")
 
 
 def test_keeper_cleans_up_after_a_dead_parent(box: Group) -> None:
@@ -711,23 +713,23 @@ def test_pytest_and_its_descendants_move_out_and_back(box: Group, unified_box: s
             child.hear()
             opened = open_cgroups(os.getpid())
             (path,) = opened.paths
-            there = tree.members(f"{path}/{runs.MAIN}") == {os.getpid(), child.pid}
+            there = cgroupfs.members(f"{path}/{run_directories.MAIN}") == {os.getpid(), child.pid}
             opened.close()
-            talk.say([there, tree.members(unified_box) == {os.getpid(), child.pid}])
+            talk.say([there, cgroupfs.members(unified_box) == {os.getpid(), child.pid}])
 
     assert within(box, play) == [True, True]
-    assert tree.read(f"{unified_box}/cgroup.subtree_control") == ""
+    assert cgroupfs.read(f"{unified_box}/cgroup.subtree_control") == ""
 
 
 def test_strangers_are_named_and_nobody_moves(box: Group, unified_box: str) -> None:
     def play(talk: Talk) -> None:
         for bus in ("SESSION", "SYSTEM"):  # systemd would give it a group of its own
             os.environ[f"DBUS_{bus}_BUS_ADDRESS"] = "unix:path=/nowhere"
-        before = tree.members(unified_box)
+        before = cgroupfs.members(unified_box)
         opened = open_cgroups(os.getpid())
         entries = [asdict(entry) for entry in opened.capabilities]
         opened.close()
-        talk.say([entries, tree.members(unified_box) == before])
+        talk.say([entries, cgroupfs.members(unified_box) == before])
 
     with process(sleep, box) as stranger:
         stranger.hear()
@@ -740,7 +742,7 @@ def test_strangers_are_named_and_nobody_moves(box: Group, unified_box: str) -> N
         assert entry.errno_name == "EBUSY"
         assert "systemd-run" in entry.mend or "exec pytest" in entry.mend
     assert unmoved
-    assert tree.subgroups(unified_box) == []
+    assert cgroupfs.subgroups(unified_box) == []
 
 
 def test_controller_that_cannot_be_enabled_does_not_take_the_others_along(
@@ -749,7 +751,7 @@ def test_controller_that_cannot_be_enabled_does_not_take_the_others_along(
     del box
     failures = delegation.enable(unified_box, ("nonesuch", "pids"))
     given = delegation.distributed(unified_box)
-    tree.write(f"{unified_box}/cgroup.subtree_control", "-pids")
+    cgroupfs.write(f"{unified_box}/cgroup.subtree_control", "-pids")
 
     assert {name: error.errno for name, error in failures.items()} == {"nonesuch": errno.EINVAL}
     assert given == ["pids"]
@@ -773,15 +775,15 @@ def test_parallel_workers_move_their_common_parent_once(box: Group, unified_box:
             peers = (one, two, three)
             said = [[peer.hear() for _ in range(6)] for peer in peers]
             statuses = [peer.status() for peer in peers]
-        talk.say([said, statuses, os.getpid() in tree.members(unified_box)])
+        talk.say([said, statuses, os.getpid() in cgroupfs.members(unified_box)])
 
     said, statuses, back = within(box, play)
 
     assert said == [[["", "", ""], *[-signal.SIGKILL] * 5]] * 3
     assert statuses == [0, 0, 0]
     assert back
-    assert tree.subgroups(unified_box) == []
-    assert tree.read(f"{unified_box}/cgroup.subtree_control") == ""
+    assert cgroupfs.subgroups(unified_box) == []
+    assert cgroupfs.read(f"{unified_box}/cgroup.subtree_control") == ""
 
 
 def test_new_keeper_takes_over_where_one_crashed(box: Group, unified_box: str) -> None:
@@ -791,14 +793,14 @@ def test_new_keeper_takes_over_where_one_crashed(box: Group, unified_box: str) -
             keeper.hear()
             keeper.kill()
             keeper.status()
-        moved = os.getpid() not in tree.members(unified_box)
+        moved = os.getpid() not in cgroupfs.members(unified_box)
         opened = open_cgroups(os.getpid())
         group = opened.create("sandbox", BOX)
         with process(lambda _: None, group) as visitor:
             usable = visitor.status() == 0
         group.remove()
         opened.close()
-        talk.say([moved, usable, os.getpid() in tree.members(unified_box)])
+        talk.say([moved, usable, os.getpid() in cgroupfs.members(unified_box)])
 
     assert within(box, play) == [True, True, True]
-    assert tree.subgroups(unified_box) == []
+    assert cgroupfs.subgroups(unified_box) == []

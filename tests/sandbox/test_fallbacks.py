@@ -14,11 +14,11 @@ from typing import Final
 
 import pytest
 
-from pytest_isolate.sandbox import _libc  # noqa: PLC2701
-from pytest_isolate.sandbox import privileges
-from pytest_isolate.sandbox.assembly import Home
-from pytest_isolate.sandbox.mends import FOR_NAMESPACES
-from pytest_isolate.sandbox.mends import Environment
+from pytest_isolate.sandbox.keeper.build_privileged import Home
+from pytest_isolate.sandbox.linux import capabilities
+from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.remedies import FOR_NAMESPACES
+from pytest_isolate.sandbox.remedies import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +30,9 @@ MASKED: Final = (
     'mount -t tmpfs none /proc/irq && exec setpriv --bounding-set=-sys_admin "$0" "$@"',
 )
 needs_root = pytest.mark.skipif(
-    not privileges.is_machine_root(), reason="only the machine's root can make such a machine"
+    not capabilities.is_machine_root(), reason="only the machine's root can make such a machine"
 )
-pytestmark = [needs_root, pytest.mark.usefixtures("footprint")]
+pytestmark = [pytest.mark.any_python, needs_root, pytest.mark.usefixtures("footprint")]
 
 
 def doctor(*prefix: str) -> dict[str, dict[str, Any]]:
@@ -115,11 +115,13 @@ def test_nothing_leads_to_the_covered_root(tmp_path: Path) -> None:
 def test_nested_namespace_has_no_use_of_the_covered_proc() -> None:
     """Root's own proc in a nested namespace would turn the kernel's knobs, if it were writable."""
     script = """
-        import subprocess
+        import os, subprocess
         nested = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
         for options in ("rw", "ro"):
             mount = ["mount", "-t", "proc", "-o", options, "proc", "/proc"]
-            done = subprocess.run([*nested, *mount], stderr=subprocess.DEVNULL)
+            # By mount(2): fsmount(2) makes a file system read-only only after it has been made.
+            env = {**os.environ, "LIBMOUNT_FORCE_MOUNT2": "always"}
+            done = subprocess.run([*nested, *mount], env=env, stderr=subprocess.DEVNULL)
             print(options, done.returncode == 0)
     """
     done = run((*REFUSE, "EPERM", "pivot_root", "--"), script)
@@ -178,7 +180,11 @@ def test_processes_of_the_container_are_seen_and_out_of_reach() -> None:
             "mem": lambda path: open(path, "rb"),
         }
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            if not open(f"/proc/{pid}/cmdline", "rb").read(1):
+            try:
+                command = open(f"/proc/{pid}/cmdline", "rb").read(1)
+            except OSError:
+                continue  # it has ended meanwhile
+            if not command:
                 continue  # a thread of the kernel, of which Linux 6.1 opens what is empty
             for name, look in looks.items():
                 try:
@@ -250,9 +256,9 @@ def test_keeper_that_has_been_away_is_in_its_chroot_again(tmp_path: Path) -> Non
     if pid == 0:
         status = 1
         try:
-            _libc.unshare(_libc.CLONE_NEWNS)
-            _libc.mount(None, "/", None, _libc.MS_REC | _libc.MS_PRIVATE)
-            _libc.mount("/proc", str(tmp_path / "proc"), None, _libc.MS_BIND | _libc.MS_REC)
+            libc.unshare(libc.CLONE_NEWNS)
+            libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+            libc.mount("/proc", str(tmp_path / "proc"), None, libc.MS_BIND | libc.MS_REC)
             os.chroot(tmp_path)
             with Home(knows_pidns=False):
                 pass

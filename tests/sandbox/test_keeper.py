@@ -14,14 +14,14 @@ from typing import Final
 
 import pytest
 
-from pytest_isolate.sandbox import supervisor
-from pytest_isolate.sandbox.entry import Entry
 from pytest_isolate.sandbox.errors import KeeperError
+from pytest_isolate.sandbox.launch.entry import Entry
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.pool import Pool
 from pytest_isolate.sandbox.spec import Limits
 from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.sandbox.supervise import execution
 
 pytestmark = pytest.mark.needs("sandbox", "memory")
 
@@ -66,7 +66,7 @@ def keeper_of(pool: Pool) -> int:
 def test_closed_pool_leaves_nothing_behind() -> None:
     pool = Pool.start()
     lease = pool.lease(SPEC)
-    supervisor.run(lease, Entry(cwd="/"), lambda _: None)
+    execution.run(lease, Entry(cwd="/"), lambda _: None)
     lease.retire()
     pool.prepare(SPEC)
     living = children_of(os.getpid())
@@ -99,7 +99,7 @@ def test_many_sandboxes_come_and_go_while_others_are_made() -> None:
             pool.prepare(SPEC)
         lease = pool.lease(SPEC)
         pool.prepare(SPEC)
-        end = supervisor.run(lease, Entry(cwd="/"), lambda _: None)
+        end = execution.run(lease, Entry(cwd="/"), lambda _: None)
         lease.retire()
         assert end.outcome == Exited(0), f"sandbox {number}"
     pool.close()
@@ -110,7 +110,7 @@ def test_parent_survives_the_keepers_death_and_says_so() -> None:
     pool = Pool.start()
     lease = pool.lease(SPEC)
 
-    end = supervisor.run(
+    end = execution.run(
         lease,
         Entry(cwd="/"),
         lambda _: time.sleep(60),
@@ -140,7 +140,7 @@ def test_forked_copy_of_the_parent_may_not_lease() -> None:
         os._exit(1)
     _, status = os.waitpid(pid, 0)
     lease = pool.lease(SPEC)
-    end = supervisor.run(lease, Entry(cwd="/"), lambda _: None)
+    end = execution.run(lease, Entry(cwd="/"), lambda _: None)
     lease.retire()
     pool.close()
 
@@ -151,8 +151,8 @@ def test_forked_copy_of_the_parent_may_not_lease() -> None:
 PARENT: Final = textwrap.dedent(
     """
     import os, sys, time
-    from pytest_isolate.sandbox import supervisor
-    from pytest_isolate.sandbox.entry import Entry
+    from pytest_isolate.sandbox.supervise import execution
+    from pytest_isolate.sandbox.launch.entry import Entry
     from pytest_isolate.sandbox.pool import Pool
     from pytest_isolate.sandbox.spec import Limits, Spec
 
@@ -169,7 +169,7 @@ PARENT: Final = textwrap.dedent(
     say("ordered")
     lease = pool.lease(spec)
     say("leased")
-    supervisor.run(
+    execution.run(
         lease, Entry(cwd="/"), lambda _: time.sleep(60), on_frame=lambda _: say("confined")
     )
     """

@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.sandbox import landlock
-from pytest_isolate.sandbox import supervisor
-from pytest_isolate.sandbox.entry import Entry
+from pytest_isolate.sandbox.launch.entry import Entry
+from pytest_isolate.sandbox.linux import landlock
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.outcome import Signaled
@@ -27,6 +26,7 @@ from pytest_isolate.sandbox.outcome import TimedOut
 from pytest_isolate.sandbox.spec import Limits
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.sandbox.supervise import execution
 from pytest_isolate.wire.frames import Event
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_isolate.sandbox.pool import Pool
-    from pytest_isolate.sandbox.supervisor import End
+    from pytest_isolate.sandbox.supervise.execution import End
     from pytest_isolate.wire.channel import Writer
     from pytest_isolate.wire.frames import Frame
 
@@ -53,7 +53,7 @@ def run(pool: Pool) -> Callable[..., End]:
     def run(main: Callable[[Writer], None], spec: Spec = SPEC, **how: Any) -> End:
         lease = pool.lease(spec)
         try:
-            return supervisor.run(lease, ENTRY, main, **how)
+            return execution.run(lease, ENTRY, main, **how)
         finally:
             lease.retire()
 
@@ -296,8 +296,8 @@ def test_processes_die_with_whoever_owns_the_sandbox(victim: str, mark: str) -> 
     script = f"""
         import os, signal, sys, time
         sys.path.insert(0, {os.path.dirname(__file__)!r})
-        from pytest_isolate.sandbox import supervisor
-        from pytest_isolate.sandbox.entry import Entry
+        from pytest_isolate.sandbox.supervise import execution
+        from pytest_isolate.sandbox.launch.entry import Entry
         from pytest_isolate.sandbox.pool import Pool
         from test_partial import SPEC, leave_processes, processes, wait_until
 
@@ -313,7 +313,7 @@ def test_processes_die_with_whoever_owns_the_sandbox(victim: str, mark: str) -> 
             os.kill(victim, signal.SIGKILL)
 
         lease = pool.lease(SPEC)
-        supervisor.run(lease, Entry(cwd="/"), main, on_start=start)
+        execution.run(lease, Entry(cwd="/"), main, on_start=start)
         lease.retire()
         assert not os.path.exists(lease.scratch)
     """

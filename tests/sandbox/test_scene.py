@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 
-from pytest_isolate.sandbox import scene
+from pytest_isolate.sandbox.linux import procfs
 
 V1 = {"cache": 300, "shmem": 200, "rss": 1000, "kernel": 50, "inactive_file": 100}
 V2 = {"file": 300, "shmem": 200, "anon": 1000, "kernel": 50, "slab": 40}
@@ -21,8 +21,8 @@ def test_kinds_are_told_of_either_version() -> None:
         "kernel": 50,
     }
 
-    assert [scene.by_kind(found) for found in (V1, V2, OLD_V2)] == [kinds] * 3
-    assert scene.by_kind({}) == {}
+    assert [procfs.by_kind(found) for found in (V1, V2, OLD_V2)] == [kinds] * 3
+    assert procfs.by_kind({}) == {}
 
 
 def test_processes_are_found_by_size_and_the_dead_left_out() -> None:
@@ -30,7 +30,7 @@ def test_processes_are_found_by_size_and_the_dead_left_out() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        found = scene.inmates([child.pid, os.getpid(), 2**22 + 1], os.getpid())
+        found = procfs.inmates([child.pid, os.getpid(), 2**22 + 1], os.getpid())
         child.kill()
 
     assert [(one.outer, one.is_main) for one in found] == [
@@ -43,10 +43,10 @@ def test_processes_are_found_by_size_and_the_dead_left_out() -> None:
 
 def test_handler_of_a_signal_is_seen() -> None:
     number = signal.SIGUSR2
-    assert not scene.catches(os.getpid(), number)
+    assert not procfs.catches(os.getpid(), number)
     before = signal.signal(number, lambda *_: None)
     try:
-        assert scene.catches(os.getpid(), number)
+        assert procfs.catches(os.getpid(), number)
     finally:
         signal.signal(number, before)
-    assert not scene.catches(2**22 + 1, number)
+    assert not procfs.catches(2**22 + 1, number)

@@ -15,18 +15,18 @@ from typing import Final
 
 import pytest
 
-from pytest_isolate.sandbox import leftovers
-from pytest_isolate.sandbox import supervisor
-from pytest_isolate.sandbox import survey
-from pytest_isolate.sandbox.entry import Entry
+from pytest_isolate.sandbox.launch.entry import Entry
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import MinimalRoot
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.spec import User
-from pytest_isolate.sandbox.survey import Change
-from pytest_isolate.sandbox.survey import Ignored
-from pytest_isolate.sandbox.survey import What
+from pytest_isolate.sandbox.supervise import changeset
+from pytest_isolate.sandbox.supervise import execution
+from pytest_isolate.sandbox.supervise import leftovers
+from pytest_isolate.sandbox.supervise.changeset import Change
+from pytest_isolate.sandbox.supervise.changeset import Ignored
+from pytest_isolate.sandbox.supervise.changeset import What
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
     Look = Callable[..., dict[str, Change]]
 
-pytestmark = pytest.mark.needs("sandbox")
+pytestmark = [pytest.mark.any_python, pytest.mark.needs("sandbox")]
 
 ENTRY: Final = Entry(cwd="/")
+REOPENING: Final = Entry(cwd="/", reopens=True)
 NOTHING: Final = Ignored()
 machine_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="an ordinary user's overlays do not follow renamed directories"
@@ -55,18 +56,23 @@ def look(pool: Pool) -> Look:
     """Return a function that does something in a sandbox and tells what was written, by path."""
 
     def look(
-        main: Callable[[], object], spec: Spec | None = None, ignored: Ignored = NOTHING
+        main: Callable[[], object],
+        spec: Spec | None = None,
+        ignored: Ignored = NOTHING,
+        entry: Entry = ENTRY,
+        then: Callable[[], object] = lambda: None,
     ) -> dict[str, Change]:
         lease = pool.lease(spec or Spec(surveyed=True))
         try:
-            end = supervisor.run(lease, ENTRY, lambda _: (main(), None)[1])
+            end = execution.run(lease, entry, lambda _: (main(), None)[1])
             assert end.outcome == Exited(0)
+            then()
             assert lease.layers is not None
             lease.kill()
             dead = select.poll()
             dead.register(lease.init, select.POLLIN)
             assert dead.poll(10_000)
-            return {change.path: change for change in survey.survey(lease.layers, ignored)}
+            return {change.path: change for change in changeset.survey(lease.layers, ignored)}
         finally:
             lease.retire()
 
@@ -91,6 +97,11 @@ def told(found: dict[str, Change], top: Path) -> dict[str, tuple[What, str]]:
     return {
         os.path.relpath(path, top): (change.what, change.kind) for path, change in found.items()
     }
+
+
+def below(top: Path, found: dict[str, Change]) -> dict[str, Change]:
+    """Return what was found there: what this pytest prints may go to a file elsewhere."""
+    return {path: change for path, change in found.items() if Path(path).is_relative_to(top)}
 
 
 def test_nothing_written_is_nothing_found(look: Look) -> None:
@@ -262,9 +273,34 @@ def test_processes_that_stay_are_named_and_those_that_go_are_not(pool: Pool) -> 
         os.read(known, 1)
 
     try:
-        supervisor.run(lease, ENTRY, main)
+        execution.run(lease, ENTRY, main)
         assert [one.command for one in leftovers.staying(lease.init)] == ["sleep 1000"]
         lease.kill()
         assert leftovers.staying(lease.init) == ()
     finally:
         lease.retire()
+
+
+def test_a_file_that_the_parent_goes_on_writing_to_is_not_the_tests(look: Look, home: Path) -> None:
+    log = os.open(home / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def write(text: bytes) -> Callable[[], int]:
+        return lambda: os.write(log, text)
+
+    try:
+        found = look(lambda: None, entry=REOPENING, then=write(b"and so on\n"))
+        assert below(home, found) == {}
+        found = look(write(b"inside"), entry=REOPENING, then=write(b"outside"))
+        assert told(below(home, found), home) == {"log": (What.WRITTEN, "file")}
+    finally:
+        os.close(log)
+
+
+def test_a_file_that_was_put_back_is_not_the_tests(look: Look) -> None:
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as place,
+        open(f"{place}/log", "w", encoding="utf-8", buffering=1) as file,
+    ):
+        assert below(Path(place), look(lambda: None, entry=REOPENING)) == {}
+        found = look(lambda: file.write("inside\n"), entry=REOPENING)
+        assert below(Path(place), found).keys() == {file.name}

@@ -10,21 +10,23 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.sandbox import supervisor
-from pytest_isolate.sandbox.entry import Entry
+from pytest_isolate.sandbox.launch.entry import Entry
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import MemoryExceeded
 from pytest_isolate.sandbox.outcome import TimedOut
 from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.sandbox.supervise import execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_isolate.sandbox.pool import Pool
-    from pytest_isolate.sandbox.supervisor import End
+    from pytest_isolate.sandbox.supervise.execution import End
     from pytest_isolate.wire.channel import Writer
 
     Run = Callable[..., End]
+
+pytestmark = pytest.mark.any_python
 
 MIB = 1 << 20
 CAP = 48 * MIB
@@ -39,7 +41,7 @@ def run(pool: Pool, request: pytest.FixtureRequest) -> Run:
     def run(main: Callable[[Writer], None], **how: Any) -> End:
         lease = pool.lease(Spec(watched=CAP, partial=partial))
         try:
-            return supervisor.run(lease, Entry(cwd="/"), main, timeout=PATIENCE, **how)
+            return execution.run(lease, Entry(cwd="/"), main, timeout=PATIENCE, **how)
         finally:
             lease.retire()
 
@@ -167,7 +169,7 @@ def test_what_the_fork_has_inherited_counts_once_it_is_written_to(run: Run) -> N
 def test_a_time_limit_stays_a_time_limit(pool: Pool) -> None:
     lease = pool.lease(Spec(watched=CAP, partial=True))
     try:
-        end = supervisor.run(lease, Entry(cwd="/"), lambda _: time.sleep(PATIENCE), timeout=0.5)
+        end = execution.run(lease, Entry(cwd="/"), lambda _: time.sleep(PATIENCE), timeout=0.5)
     finally:
         lease.retire()
 

@@ -4,127 +4,69 @@
     python -m tests.suites.compare click werkzeug
     python -m tests.suites.compare --all --page docs/reference/real-suites.md
 
-Exits with 1 if a test ended differently, was lost or told of more, or left anything behind.
+Exits with 1 if a test that is not on its suite's list ended differently, was lost or told of more,
+or if anything was left behind.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 import sys
 import tempfile
 from typing import TYPE_CHECKING
-from typing import final
 
-from tests.suites.released import Release
+from tests.suites.comparing import judge
+from tests.suites.comparing import put
+from tests.suites.comparing import reasons
+from tests.suites.comparing import table
+from tests.suites.comparing import tell
 from tests.suites.released import Workshop
 from tests.suites.released import releases
+from tests.suites.running import Job
 from tests.suites.running import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from tests.suites.comparing import Comparison
+    from tests.suites.released import Release
     from tests.suites.running import Run
-    from tests.suites.running import Told
-
-#: The lines of a page between which the table stands.
-_BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """A suite's two runs, test by test."""
+def try_release(workshop: Workshop, release: Release) -> Comparison:
+    """Run the suite of *release* without and with isolation."""
 
-    release: Release
-    plain: Run
-    isolated: Run
-    differ: dict[str, str] = field(default_factory=dict)  #: how, by test
-    soft: dict[str, str] = field(default_factory=dict)  #: in what besides the outcome, by test
+    def attempt(isolated: bool) -> Run:  # noqa: FBT001  # as `judge` calls it
+        job = Job(
+            name=release.name,
+            python=workshop.python(release.name, isolated=isolated),
+            args=(*(f"--deselect={test}" for test in release.deselect), *release.args),
+            tree=workshop.tree(release),
+            seconds=release.seconds,
+        )
+        return run(job, workshop.place, isolated=isolated)
 
-    @property
-    def agrees(self) -> bool:
-        """Whether nobody could tell the runs apart by a test's end."""
-        return not self.differ and not self.isolated.left
-
-
-# --- comparing ---
+    return judge(f"{release.name} {release.version}", attempt, release.differs)
 
 
-def compare(release: Release, plain: Run, isolated: Run) -> Comparison:
-    """Return how the runs differ, by test."""
-    comparison = Comparison(release=release, plain=plain, isolated=isolated)
-    for test in plain.tests.keys() | isolated.tests.keys():
-        one, other = plain.tests.get(test), isolated.tests.get(test)
-        if one is None or other is None:
-            comparison.differ[test] = "told of more" if one is None else "lost"
-        elif (was := _outcomes(one)) != (became := _outcomes(other)):
-            comparison.differ[test] = f"was {was}, became {became}"
-        elif one != other:
-            named = {
-                name for a, b in zip(one, other, strict=True) for name in a if a[name] != b[name]
-            }
-            comparison.soft[test] = ", ".join(sorted(named))
-    return comparison
-
-
-def _outcomes(told: Told) -> str:
-    return " ".join(
-        f"{one['when']} {'x' if one['wasxfail'] is not None else ''}{one['outcome']}"
-        for one in told
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all comparisons have."""
+    parser.add_argument("--page", type=Path, help="put what was found into this file")
+    parser.add_argument(
+        "--place",
+        type=Path,
+        default=Path(tempfile.gettempdir(), "hermetic-suites"),
+        help="where packages are unpacked and installed (default: %(default)s)",
     )
 
 
-# --- telling ---
-
-
-def table(comparisons: Iterable[Comparison]) -> str:
-    """Return a Markdown table, a suite a line."""
-    lines = [
-        "| suite | tests | agree | differ | soft | left | seconds without | with | ms a test |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    total = [0] * 5
-    seconds = [0.0, 0.0]
-    for one in comparisons:
-        tests = len(one.plain.tests)
-        counts = [
-            tests,
-            tests - sum(test in one.plain.tests for test in one.differ),
-            len(one.differ),
-            len(one.soft),
-            len(one.isolated.left),
-        ]
-        total = [a + b for a, b in zip(total, counts, strict=True)]
-        took = [one.plain.seconds, one.isolated.seconds]
-        seconds = [a + b for a, b in zip(seconds, took, strict=True)]
-        lines.append(_row(f"{one.release.name} {one.release.version}", counts, took))
-    lines.append(_row("**all**", total, seconds))
-    return "\n".join(lines)
-
-
-def _row(name: str, counts: list[int], seconds: list[float]) -> str:
-    each = 1000 * (seconds[1] - seconds[0]) / max(counts[0], 1)
-    cells = [name, *map(str, counts), *(f"{one:.1f}" for one in seconds), f"{each:.1f}"]
-    return f"| {' | '.join(cells)} |"
-
-
-def put(page: Path, text: str) -> None:
-    """Put *text* in the place of *page* that is there for it."""
-    head, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
-    tail = rest.partition(_END)[2]
-    page.write_text(f"{head}{_BEGIN}\n\n{text}\n\n{_END}{tail}", encoding="utf-8")
-
-
-def _tell(comparison: Comparison) -> None:
-    for test, how in sorted(comparison.differ.items()):
-        print(f"  {test}: {how}")
-    for test, how in sorted(comparison.soft.items()):
-        print(f"  {test}: the same outcome, other {how}")
-    for what in comparison.isolated.left:
-        print(f"  left behind: {what}")
+def conclude(comparisons: list[Comparison], page: Path | None, name: str) -> int:
+    """Print the table, put it into *page* under *name*, and return the exit status."""
+    text = table(comparisons)
+    print(text)
+    if page is not None:
+        put(page, name, text)
+        put(page, f"{name} reasons", reasons(comparisons) or "None.")
+    return 0 if all(one.agrees for one in comparisons) else 1
 
 
 def main() -> int:
@@ -132,15 +74,9 @@ def main() -> int:
     known = releases()
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", choices=[*known, []], metavar="SUITE")
-    parser.add_argument("--all", action="store_true", help="all suites: half an hour")
+    parser.add_argument("--all", action="store_true", help="all suites: an hour")
     parser.add_argument("--quick", action="store_true", help="those of a few seconds")
-    parser.add_argument("--page", type=Path, help="put the table into this file")
-    parser.add_argument(
-        "--place",
-        type=Path,
-        default=Path(tempfile.gettempdir(), "hermetic-suites"),
-        help="where packages are unpacked and installed (default: %(default)s)",
-    )
+    add_common(parser)
     arguments = parser.parse_args()
     names = [
         name
@@ -149,20 +85,13 @@ def main() -> int:
     ]
     if not names:
         parser.error("name suites, or say --quick or --all")
-    workshop = Workshop(arguments.place)
     arguments.place.mkdir(parents=True, exist_ok=True)
+    workshop = Workshop(arguments.place)
     comparisons = []
     for name in names:
-        plain, isolated = (run(workshop, known[name], isolated=one) for one in (False, True))
-        comparisons.append(compare(known[name], plain, isolated))
-        verdict = "agrees" if comparisons[-1].agrees else "DIFFERS"
-        print(f"{name}: {len(plain.tests)} tests, {verdict}", flush=True)
-        _tell(comparisons[-1])
-    text = table(comparisons)
-    print(text)
-    if arguments.page is not None:
-        put(arguments.page, text)
-    return 0 if all(one.agrees and one.plain.tests for one in comparisons) else 1
+        comparisons.append(try_release(workshop, known[name]))
+        tell(comparisons[-1])
+    return conclude(comparisons, arguments.page, "table")
 
 
 if __name__ == "__main__":

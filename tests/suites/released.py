@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 _PROJECT: Final = HERE.parent.parent
 _DISTRIBUTION: Final = "pytest-hermetic"
+_SECONDS: Final = 1800
 
 
 @final
@@ -33,12 +34,9 @@ class Release:
     sha256: str
     args: tuple[str, ...]
     deselect: Mapping[str, str]  #: reasons, by the test that fails without isolation too
+    differs: Mapping[str, str]  #: reasons, by the test that must end differently in isolation
+    seconds: int  #: that a run may take
     quick: bool
-
-    @property
-    def lock(self) -> Path:
-        """The file of all that is installed to run its tests."""
-        return HERE / "locks" / f"{self.name}.txt"
 
 
 def releases() -> dict[str, Release]:
@@ -51,6 +49,8 @@ def releases() -> dict[str, Release]:
             sha256=table["sha256"],
             args=tuple(table.get("args", ())),
             deselect=table.get("deselect", {}),
+            differs=table.get("differs", {}),
+            seconds=table.get("seconds", _SECONDS),
             quick=table.get("quick", False),
         )
         for name, table in tables.items()
@@ -89,19 +89,20 @@ class Workshop:
             unpacked.rmdir()
         return tree
 
-    def python(self, release: Release, *, isolated: bool) -> Path:
-        """Return the interpreter that has *release* and what it is tested with.
+    def python(self, name: str, *, isolated: bool) -> Path:
+        """Return the interpreter that has what the lock of *name* says, with the plugin or without.
 
         It is the same for both: its path is in messages.
         """
-        venv = self.place / f"{release.name}.venv"
+        venv = self.place / f"{name}.venv"
         python = venv / "bin" / "python"
-        lock = release.lock.read_text(encoding="utf-8")
+        file = HERE / "locks" / f"{name}.txt"
+        lock = file.read_text(encoding="utf-8")
         stamp = venv / "installed"
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != lock + sys.version:
             command = [sys.executable, "-m", "venv", "--clear", "--without-pip", os.fspath(venv)]
             subprocess.run(command, check=True)
-            _pip(f"--python={python}", "install", "--no-deps", f"--requirement={release.lock}")
+            _pip(f"--python={python}", "install", "--no-deps", f"--requirement={file}")
             stamp.write_text(lock + sys.version, encoding="utf-8")
         _pip(f"--python={python}", "uninstall", "--yes", _DISTRIBUTION)
         if isolated:

@@ -1,4 +1,4 @@
-"""One run of a package's own tests in a fresh place, and what it told and left."""
+"""One run of a suite in a fresh place, and what it told and left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import json
 import os
 from pathlib import Path
 import shutil
+import signal
 import subprocess
+import tempfile
 import time
 from typing import TYPE_CHECKING
 from typing import Any
@@ -22,15 +24,23 @@ from tests.suites.released import HERE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.suites.released import Release
-    from tests.suites.released import Workshop
-
 #: What was told of one test, report by report.
 Told: TypeAlias = "list[dict[str, Any]]"
 
-_SECONDS: Final = 1800
 #: Written by Python and pytest for later runs.
 _CACHES: Final = {"__pycache__", ".pytest_cache", ".hypothesis"}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is run: a suite's tests by an interpreter that has what they need."""
+
+    name: str
+    python: Path
+    args: tuple[str, ...]  #: pytest's
+    tree: Path | None = None  #: is copied to where pytest starts
+    seconds: int  #: that it may take
 
 
 @final
@@ -39,29 +49,32 @@ class Run:
     """One run of a suite."""
 
     seconds: float
-    status: int
+    ended: bool  #: rather than being ended by its time limit
     tests: dict[str, Told]
     left: list[str]  #: files and processes that outlived it
 
 
-def run(workshop: Workshop, release: Release, *, isolated: bool) -> Run:
-    """Run the suite of *release* in a fresh copy of its tree."""
-    python = workshop.python(release, isolated=isolated)
-    tree = workshop.tree(release)
-    # Under its own name: the place is in messages, and has to be the same.
-    place = workshop.place / "run"
-    shutil.rmtree(place, ignore_errors=True)
-    work, home, temporary = (place / name for name in ("work", "home", "tmp"))
-    shutil.copytree(tree, work, symlinks=True)
-    home.mkdir()
+def run(job: Job, place: Path, *, isolated: bool) -> Run:
+    """Carry out *job* below *place*, in a fresh copy of its tree."""
+    # Under its own name: the folder is in messages, and has to be the same.
+    fresh = place / "run"
+    shutil.rmtree(fresh, ignore_errors=True)
+    work, home = fresh / "work", fresh / "home"
+    home.mkdir(parents=True)
+    # Not below: a suite's own runs of pytest must find no configuration in the folders above.
+    temporary = Path(tempfile.gettempdir(), f"suite-{os.getpid()}")
     temporary.mkdir()
+    if job.tree is None:
+        work.mkdir()
+    else:
+        shutil.copytree(job.tree, work, symlinks=True)
     # A suite without a configuration of its own would find one in the folders above.
-    (place / "pytest.ini").touch()
-    record = place / "record"
+    (fresh / "pytest.ini").touch()
+    record = fresh / "record"
     record.touch()
     token = uuid.uuid4().hex
     environment = {
-        "PATH": os.pathsep.join([os.fspath(python.parent), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([os.fspath(job.python.parent), os.environ["PATH"]]),
         "HOME": os.fspath(home),
         "TMPDIR": os.fspath(temporary),
         "LANG": "C.UTF-8",
@@ -71,34 +84,56 @@ def run(workshop: Workshop, release: Release, *, isolated: bool) -> Run:
         "SUITE_RECORD": os.fspath(record),
         "SUITE_TOKEN": token,
     }
-    command = [os.fspath(python), "-m", "pytest", "-p", "suite_recorder", "-p", "no:cacheprovider"]
-    command += [f"--deselect={test}" for test in release.deselect]
-    command += ["--isolate"] if isolated else []
+    # A shell's background jobs ignore interrupts, and whether they do must not matter here.
+    command = ["env", "--default-signal", os.fspath(job.python), "-m", "pytest"]
+    command += ["-p", "suite_recorder"]
+    command += ["-p", "no:cacheprovider", *(["--isolate"] if isolated else []), *job.args]
+    log = place / f"{job.name}.{'isolated' if isolated else 'plain'}.log"
     before = _files(work)
     start = time.perf_counter()
-    done = subprocess.run(
-        [*command, *release.args],
-        cwd=work,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        timeout=_SECONDS,
-    )
+    ended = _finish(command, work, environment, log, job.seconds)
     seconds = time.perf_counter() - start
-    (workshop.place / f"{release.name}.{'isolated' if isolated else 'plain'}.log").write_bytes(
-        done.stdout + done.stderr
-    )
-    tests: dict[str, Told] = defaultdict(list)
-    for line in record.read_text(encoding="utf-8").splitlines():
-        told = json.loads(line)
-        tests[told.pop("nodeid")].append(told)
     left = [
         *sorted(_files(work) ^ before),
         *(f"$TMPDIR/{name}" for name in _files(temporary) if not name.startswith("pytest-of-")),
         *(f"process {name}" for name in _processes(token)),
     ]
-    return Run(seconds=seconds, status=done.returncode, tests=dict(tests), left=left)
+    shutil.rmtree(temporary)
+    return Run(seconds=seconds, ended=ended, tests=_told(record), left=left)
+
+
+def _finish(
+    command: list[str], work: Path, environment: dict[str, str], log: Path, seconds: int
+) -> bool:
+    """Run *command* to its end, and say whether that came in time."""
+    with log.open("wb") as output:
+        # A session of its own: the terminal is nobody's, and what hangs is ended with its children.
+        process = subprocess.Popen(
+            command,
+            cwd=work,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    return True
+
+
+def _told(record: Path) -> dict[str, Told]:
+    tests: dict[str, Told] = defaultdict(list)
+    for line in record.read_text(encoding="utf-8").splitlines():
+        told = json.loads(line)
+        tests[told.pop("nodeid")].append(told)
+    return dict(tests)
 
 
 def _files(place: Path) -> set[str]:

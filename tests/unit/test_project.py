@@ -13,6 +13,8 @@ from typing import Final
 
 import pytest
 
+import pytest_isolate
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 DISTRIBUTION: Final = "pytest-hermetic"
 DOCUMENTS: Final = sorted(
@@ -110,7 +112,7 @@ def test_installed_plugin_is_found_by_pytest(installed: metadata.Distribution) -
 
     # In this order: the guard must speak before another's plugin in our place does.
     assert plugins == [
-        ("hermetic-guard", "pytest_isolate.rivals"),
+        ("hermetic-guard", "pytest_isolate.conflicts"),
         ("isolate", "pytest_isolate.plugin"),
     ]
 
@@ -124,3 +126,11 @@ def test_wheel_ships_the_package_alone(installed: metadata.Distribution) -> None
     tops = {path.parts[0] for path in installed.files or ()}
 
     assert tops == {"pytest_isolate", f"pytest_hermetic-{installed.version}.dist-info"}
+
+
+def test_public_names_are_those_of_the_reference_and_can_be_imported() -> None:
+    page = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
+    documented = re.findall(r"auto(?:class|exception):: (?:pytest_isolate\.)?(\w+)", page)
+
+    assert set(pytest_isolate.__all__) == {*documented, "Outcome"}
+    assert [name for name in pytest_isolate.__all__ if not hasattr(pytest_isolate, name)] == []

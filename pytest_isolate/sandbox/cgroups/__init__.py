@@ -6,9 +6,9 @@ that it finds itself in: outer limits keep holding. Each controller may be on ve
 
 from __future__ import annotations
 
-from pytest_isolate.sandbox.cgroups.evidence import read_evidence
+from pytest_isolate.sandbox.cgroups.counters import read_evidence
+from pytest_isolate.sandbox.cgroups.discovery import open_cgroups
 from pytest_isolate.sandbox.cgroups.group import Cgroups
 from pytest_isolate.sandbox.cgroups.group import Group
-from pytest_isolate.sandbox.cgroups.probe import open_cgroups
 
 __all__ = ["Cgroups", "Group", "open_cgroups", "read_evidence"]

@@ -1,7 +1,8 @@
 """cgroup v2: moving out of the own group, and back when the last run leaves.
 
 Only pytest, this process and pytest's descendants are ever moved; nobody else's processes.
-All of it happens under the lock of the base (`runs.lock_base`), so runs come and go one by one.
+All of it happens under the lock of the base (`run_directories.lock_base`), so runs come and go one
+by one.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import time
 from typing import TYPE_CHECKING
 from typing import Final
 
-from pytest_isolate.sandbox.capabilities import CONTROLLERS
-from pytest_isolate.sandbox.cgroups import reasons
-from pytest_isolate.sandbox.cgroups import runs
-from pytest_isolate.sandbox.cgroups import tree
+from pytest_isolate.sandbox.cgroups import cgroupfs
+from pytest_isolate.sandbox.cgroups import refusals
+from pytest_isolate.sandbox.cgroups import run_directories
+from pytest_isolate.sandbox.features import CONTROLLERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -35,7 +36,7 @@ def move_out(base: str, main: str, parent_pid: int) -> None:
     """
     deadline = time.monotonic() + _STRANGER_PATIENCE
     moved = False
-    while pids := tree.members(base):
+    while pids := cgroupfs.members(base):
         strangers = pids - family(pids, {os.getpid(), parent_pid})
         if not strangers:
             if not moved:
@@ -44,7 +45,7 @@ def move_out(base: str, main: str, parent_pid: int) -> None:
             _move(pids, main)
         elif time.monotonic() >= deadline:
             names = [f"{name(pid)} ({pid})" for pid in sorted(strangers)]
-            raise reasons.shared(base, names)
+            raise refusals.shared(base, names)
         else:
             time.sleep(_PAUSE)
 
@@ -59,7 +60,7 @@ class _Parents(dict[int, int]):
 
     def __missing__(self, pid: int) -> int:
         try:
-            stat = tree.read(f"/proc/{pid}/stat")
+            stat = cgroupfs.read(f"/proc/{pid}/stat")
         except OSError:
             parent = 0
         else:
@@ -86,7 +87,7 @@ def descendants(
 def name(pid: int) -> str:
     """Return the name of the process *pid*, or "?"."""
     try:
-        return tree.read(f"/proc/{pid}/comm").strip()
+        return cgroupfs.read(f"/proc/{pid}/comm").strip()
     except OSError:
         return "?"
 
@@ -94,7 +95,7 @@ def name(pid: int) -> str:
 def _move(pids: Collection[int], group: str) -> None:
     for pid in pids:
         try:
-            tree.write(f"{group}/cgroup.procs", str(pid))
+            cgroupfs.write(f"{group}/cgroup.procs", str(pid))
         except ProcessLookupError:
             continue
 
@@ -106,7 +107,7 @@ def enable(group: str, controllers: Collection[str]) -> dict[str, OSError]:
     for controller in controllers:
         while True:
             try:
-                tree.write(f"{group}/cgroup.subtree_control", f"+{controller}")
+                cgroupfs.write(f"{group}/cgroup.subtree_control", f"+{controller}")
             except OSError as error:
                 if error.errno == errno.EBUSY and time.monotonic() < deadline:
                     time.sleep(_PAUSE)
@@ -118,13 +119,13 @@ def enable(group: str, controllers: Collection[str]) -> dict[str, OSError]:
 
 def distributed(group: str) -> list[str]:
     """Return the controllers that the subgroups of *group* have."""
-    return tree.read(f"{group}/cgroup.subtree_control").split()
+    return cgroupfs.read(f"{group}/cgroup.subtree_control").split()
 
 
 def _disable(group: str, controllers: Collection[str]) -> None:
     for controller in distributed(group):
         if controller in controllers:
-            tree.write(f"{group}/cgroup.subtree_control", f"-{controller}")
+            cgroupfs.write(f"{group}/cgroup.subtree_control", f"-{controller}")
 
 
 def leave(base: str, run: str, enabled: Collection[str]) -> None:
@@ -134,30 +135,30 @@ def leave(base: str, run: str, enabled: Collection[str]) -> None:
     this run's `MAIN` stays there, since a group with limited subgroups takes no processes.
     """
     try:
-        runs.clear(run)
+        run_directories.clear(run)
     finally:
-        if not runs.sweep(base, run):
+        if not run_directories.sweep(base, run):
             _restore(base, enabled)
 
 
 def _restore(base: str, enabled: Collection[str]) -> None:
     """Take all processes of ended runs, there are no others, back into *base*."""
-    if not tree.is_root(base):
+    if not cgroupfs.is_root(base):
         # Processes were in it before, so it cannot have distributed any of them.
         enabled = CONTROLLERS
-    ended = runs.find(base)
+    ended = run_directories.find(base)
     for path in ended:
         _disable(path, enabled)
     _disable(base, enabled)
     for path in ended:
-        _empty(f"{path}/{runs.MAIN}", base)
+        _empty(f"{path}/{run_directories.MAIN}", base)
     for path in ended:
-        runs.clear(path)
+        run_directories.clear(path)
 
 
 def _empty(main: str, base: str) -> None:
-    deadline = time.monotonic() + tree.PATIENCE
-    while os.path.exists(main) and (pids := tree.members(main)):
+    deadline = time.monotonic() + cgroupfs.PATIENCE
+    while os.path.exists(main) and (pids := cgroupfs.members(main)):
         if time.monotonic() >= deadline:
             raise OSError(errno.EBUSY, "move processes out of: they keep forking", main)
         _move(pids, base)

@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING
 from typing import final
 
-from pytest_isolate.sandbox.cgroups import alarm
-from pytest_isolate.sandbox.cgroups import reasons
-from pytest_isolate.sandbox.cgroups import tree
+from pytest_isolate.sandbox.cgroups import cgroupfs
+from pytest_isolate.sandbox.cgroups import oom_notifier
+from pytest_isolate.sandbox.cgroups import refusals
+from pytest_isolate.sandbox.cgroups import shown
 from pytest_isolate.sandbox.cgroups.backend import wanted
 from pytest_isolate.sandbox.errors import SandboxError
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence
 
-    from pytest_isolate.sandbox.capabilities import Capability
     from pytest_isolate.sandbox.cgroups.backend import Backend
+    from pytest_isolate.sandbox.cgroups.shown import Shown
+    from pytest_isolate.sandbox.features import Capability
     from pytest_isolate.sandbox.spec import Limits
 
 
@@ -52,6 +54,16 @@ class Group:
         """The directories, one for each of `join_fds`."""
         return tuple(path for _, path in self._parts)
 
+    @property
+    def places(self) -> Mapping[str, str]:
+        """The directories by hierarchy, see `Place`, as far as a path leads there."""
+        return {
+            backend.place.hierarchy: path
+            for backend, path in self._parts
+            # A mount of our own that is not in this namespace, see `private_mount`.
+            if not path.startswith("/proc/")
+        }
+
     def add(self, backend: Backend, limits: Limits) -> None:
         """Make and limit the group in one hierarchy; raise `OSError` if that fails."""
         path = f"{backend.path}/{self.name}"
@@ -85,7 +97,7 @@ class Group:
                 fds = backend.arm(path, cap)
                 if fds:
                     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-                    fds[alarm.DIRECTORY] = os.open(path, flags)
+                    fds[oom_notifier.DIRECTORY] = os.open(path, flags)
                 version = backend.place.version
                 self._alarm_fds |= {f"{version}.{name}": fd for name, fd in fds.items()}
 
@@ -118,7 +130,7 @@ class Group:
         while self._parts:
             _, path = self._parts.pop()
             try:
-                tree.remove(path)
+                cgroupfs.remove(path)
             except OSError as error:
                 failure = error
         if failure is not None:
@@ -136,6 +148,7 @@ class Cgroups:
     def __init__(self, backends: Sequence[Backend], capabilities: tuple[Capability, ...]) -> None:
         self._backends = backends
         self.capabilities = capabilities
+        self._looked_for = shown.looked_for(backends)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -152,7 +165,7 @@ class Cgroups:
         caps = wanted(limits)
         for capability in self.capabilities:
             if capability.name in caps and not capability.available:
-                raise reasons.unavailable(capability)
+                raise refusals.unavailable(capability)
         group = Group(name)
         try:
             for backend in self._backends:
@@ -162,6 +175,10 @@ class Cgroups:
             group.remove()
             raise SandboxError.from_os_error(error) from error
         return group
+
+    def shown(self, group: Group) -> Shown:
+        """Return what is to be seen of control groups in the sandbox of *group*."""
+        return shown.to_show(group.places, self._looked_for)
 
     def close(self) -> None:
         """Remove what is left of the run, and put back what was changed for it.

@@ -14,9 +14,9 @@ import os
 from typing import TYPE_CHECKING
 from typing import Final
 
-from pytest_isolate.sandbox.cgroups import reasons
-from pytest_isolate.sandbox.cgroups import runs
-from pytest_isolate.sandbox.cgroups import tree
+from pytest_isolate.sandbox.cgroups import cgroupfs
+from pytest_isolate.sandbox.cgroups import refusals
+from pytest_isolate.sandbox.cgroups import run_directories
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,12 +54,13 @@ class Place:
 
     version: Version
     path: str  #: the directory
+    hierarchy: str = UNIFIED  #: `UNIFIED`, or the controllers of v1 that it is for: `cpu,cpuacct`
 
 
 def here() -> tuple[dict[str, str], list[Mount]]:
     """Return this process's groups by controller, and the cgroup mounts that it sees."""
-    groups = parse_membership(tree.read("/proc/self/cgroup"))
-    return groups, parse_mounts(tree.read("/proc/self/mountinfo"))
+    groups = parse_membership(cgroupfs.read("/proc/self/cgroup"))
+    return groups, parse_mounts(cgroupfs.read("/proc/self/mountinfo"))
 
 
 def parse_membership(text: str) -> dict[str, str]:
@@ -116,35 +117,36 @@ def locate(controller: str, groups: Mapping[str, str], mounts: Sequence[Mount]) 
     version = Version.V1 if controller in groups else Version.V2
     group = groups.get(controller, groups.get(UNIFIED))
     if group is None:
-        raise reasons.no_controller(controller)
+        raise refusals.no_controller(controller)
     candidates = [
         mount
         for mount in mounts
         if mount.version is version and (version is Version.V2 or controller in mount.options)
     ]
     if not candidates:
-        raise reasons.not_mounted(controller, version)
+        raise refusals.not_mounted(controller, version)
     for mount in candidates:
         path = resolve(mount, group)
         if path is None or not _holds_this_process(path):
             continue
-        base = runs.base_of(path)
+        base = run_directories.base_of(path)
         if version is Version.V2 and controller not in enabled(base):
             top = mount.point
-            exists = controller in enabled(top) or not tree.is_root(top)
-            raise reasons.not_delegated(controller, base, exists=exists)
-        return Place(version=version, path=base)
-    raise reasons.not_visible(controller, group, candidates[0].point)
+            exists = controller in enabled(top) or not cgroupfs.is_root(top)
+            raise refusals.not_delegated(controller, base, exists=exists)
+        hierarchy = ",".join(sorted(mount.options & groups.keys()))
+        return Place(version=version, path=base, hierarchy=hierarchy)
+    raise refusals.not_visible(controller, group, candidates[0].point)
 
 
 def enabled(path: str) -> set[str]:
     """Return the v2 controllers that the group at *path* has."""
-    return set(tree.read(f"{path}/cgroup.controllers").split())
+    return set(cgroupfs.read(f"{path}/cgroup.controllers").split())
 
 
 def _holds_this_process(path: str) -> bool:
     try:
-        return os.getpid() in tree.members(path)
+        return os.getpid() in cgroupfs.members(path)
     except OSError:
         # Not there, or under another mount: a second mount of the hierarchy may show it.
         return False

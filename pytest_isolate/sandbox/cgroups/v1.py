@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
-from pytest_isolate.sandbox.cgroups import alarm
-from pytest_isolate.sandbox.cgroups import runs
-from pytest_isolate.sandbox.cgroups import tree
+from pytest_isolate.sandbox.cgroups import cgroupfs
+from pytest_isolate.sandbox.cgroups import oom_notifier
+from pytest_isolate.sandbox.cgroups import run_directories
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ class LegacyBackend:
         # cgroup_procs_write_start). Right after a fork the thread is all of the process.
         self.gate = "tasks"
         self.counters = _COUNTERS
-        self._run: runs.Run | None = None
+        self._run: run_directories.Run | None = None
 
     @property
     def path(self) -> str:
@@ -60,7 +60,7 @@ class LegacyBackend:
         return self._opened.fd
 
     @property
-    def _opened(self) -> runs.Run:
+    def _opened(self) -> run_directories.Run:
         if self._run is None:
             msg = "the cgroups of this run are not open"
             raise ValueError(msg)
@@ -68,29 +68,29 @@ class LegacyBackend:
 
     def open(self) -> None:
         """Make the run directory."""
-        self._run = runs.create(self.place.path)
-        runs.sweep(self.place.path, self._run.path)
+        self._run = run_directories.create(self.place.path)
+        run_directories.sweep(self.place.path, self._run.path)
 
     def cap(self, group: str, controller: str, limits: Limits) -> str:
         """Limit *controller* in *group*."""
         if controller == "memory" and limits.memory is not None:
             return _cap_memory(group, limits.memory)
         if controller == "pids" and limits.pids is not None:
-            tree.write(f"{group}/pids.max", str(limits.pids))
+            cgroupfs.write(f"{group}/pids.max", str(limits.pids))
         if controller == "cpu" and limits.cpus is not None:
             _cap_cpu(group, limits.cpus)
         return ""
 
     def arm(self, group: str, cap: int) -> dict[str, int]:
         """Have the cap of memory ring before the kernel kills for it."""
-        return alarm.arm_legacy(group, cap)
+        return oom_notifier.arm_legacy(group, cap)
 
     def kill(self, group: str) -> None:
         """Kill every process in *group*."""
-        if "pids" in self.controllers and tree.members(group):
+        if "pids" in self.controllers and cgroupfs.members(group):
             # Nothing can fork faster than it is killed.
-            tree.write(f"{group}/pids.max", "0")
-        tree.kill_members(group)
+            cgroupfs.write(f"{group}/pids.max", "0")
+        cgroupfs.kill_members(group)
 
     def close(self) -> None:
         """Remove the run directory."""
@@ -98,31 +98,31 @@ class LegacyBackend:
         if run is None:
             return
         try:
-            runs.clear(run.path)
+            run_directories.clear(run.path)
         finally:
             run.unlock()
 
 
 def _cap_memory(group: str, limit: int) -> str:
-    tree.write(f"{group}/memory.limit_in_bytes", str(limit))
+    cgroupfs.write(f"{group}/memory.limit_in_bytes", str(limit))
     # Memory and swap together may not be below memory alone, so they come second. They are charged
     # first: with equal limits it is theirs that is exceeded, and recent kernels (seen: 6.18) do not
     # count that in memory.memsw.failcnt. A batch more, and memory.failcnt tells on every kernel.
     both = limit + _CHARGE_BATCH * os.sysconf("SC_PAGE_SIZE")
     try:
-        tree.write(f"{group}/memory.memsw.limit_in_bytes", str(both))
+        cgroupfs.write(f"{group}/memory.memsw.limit_in_bytes", str(both))
     except FileNotFoundError:
         # Swap is not accounted (swapaccount=0): at least swap none of it without need.
-        tree.write(f"{group}/memory.swappiness", "0")
+        cgroupfs.write(f"{group}/memory.swappiness", "0")
         return "swap not capped"
     return ""
 
 
 def _cap_cpu(group: str, cpus: float) -> None:
     quota = max(_LEAST_CPU_QUOTA_US, round(cpus * _CPU_PERIOD_US))
-    tree.write(f"{group}/cpu.cfs_period_us", str(_CPU_PERIOD_US))
+    cgroupfs.write(f"{group}/cpu.cfs_period_us", str(_CPU_PERIOD_US))
     try:
-        tree.write(f"{group}/cpu.cfs_quota_us", str(quota))
+        cgroupfs.write(f"{group}/cpu.cfs_quota_us", str(quota))
     except OSError as error:
         # A quota above an outer group's is refused (v2 takes it). The outer one holds anyway.
         if error.errno != errno.EINVAL:

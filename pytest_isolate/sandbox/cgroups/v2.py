@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
-from pytest_isolate.sandbox.cgroups import alarm
+from pytest_isolate.sandbox.cgroups import cgroupfs
 from pytest_isolate.sandbox.cgroups import delegation
-from pytest_isolate.sandbox.cgroups import runs
-from pytest_isolate.sandbox.cgroups import tree
+from pytest_isolate.sandbox.cgroups import oom_notifier
+from pytest_isolate.sandbox.cgroups import run_directories
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class UnifiedBackend:
         self.counters = _COUNTERS
         self._base = place.path
         self._parent_pid = parent_pid
-        self._run: runs.Run | None = None
+        self._run: run_directories.Run | None = None
         self._enabled: tuple[str, ...] = ()
         self._failures: dict[str, OSError] = {}
 
@@ -68,7 +68,7 @@ class UnifiedBackend:
         return self._opened.fd
 
     @property
-    def _opened(self) -> runs.Run:
+    def _opened(self) -> run_directories.Run:
         if self._run is None:
             msg = "the cgroups of this run are not open"
             raise ValueError(msg)
@@ -79,12 +79,14 @@ class UnifiedBackend:
 
         Raises `SandboxError` if processes are in the way that are not this run's to move.
         """
-        self._run = run = runs.create(self._base)
-        base_lock = runs.lock_base(self._base, _LOCK_PATIENCE)
+        self._run = run = run_directories.create(self._base)
+        base_lock = run_directories.lock_base(self._base, _LOCK_PATIENCE)
         try:
-            runs.sweep(self._base, run.path)
-            if not tree.is_root(self._base):
-                delegation.move_out(self._base, f"{run.path}/{runs.MAIN}", self._parent_pid)
+            run_directories.sweep(self._base, run.path)
+            if not cgroupfs.is_root(self._base):
+                delegation.move_out(
+                    self._base, f"{run.path}/{run_directories.MAIN}", self._parent_pid
+                )
             before = delegation.distributed(self._base)
             self._failures = delegation.enable(self._base, self.controllers)
             given = [name for name in self.controllers if name not in self._failures]
@@ -100,22 +102,22 @@ class UnifiedBackend:
         if controller == "memory" and limits.memory is not None:
             return _cap_memory(group, limits.memory)
         if controller == "pids" and limits.pids is not None:
-            tree.write(f"{group}/pids.max", str(limits.pids))
+            cgroupfs.write(f"{group}/pids.max", str(limits.pids))
         if controller == "cpu" and limits.cpus is not None:
             quota = max(_LEAST_CPU_QUOTA_US, round(limits.cpus * _CPU_PERIOD_US))
-            tree.write(f"{group}/cpu.max", f"{quota} {_CPU_PERIOD_US}")
+            cgroupfs.write(f"{group}/cpu.max", f"{quota} {_CPU_PERIOD_US}")
         return ""
 
     def arm(self, group: str, cap: int) -> dict[str, int]:
         """Have the cap of memory ring before the kernel kills for it."""
-        return alarm.arm_unified(group, cap)
+        return oom_notifier.arm_unified(group, cap)
 
     def kill(self, group: str) -> None:
         """Kill every process in *group*."""
         try:
-            tree.write(f"{group}/cgroup.kill", "1")
+            cgroupfs.write(f"{group}/cgroup.kill", "1")
         except FileNotFoundError:  # Linux < 5.14
-            tree.kill_members(group)
+            cgroupfs.kill_members(group)
 
     def close(self) -> None:
         """Remove the run directory; the last run to leave moves everybody back."""
@@ -123,7 +125,7 @@ class UnifiedBackend:
         if run is None:
             return
         try:
-            base_lock = runs.lock_base(self._base, _LOCK_PATIENCE)
+            base_lock = run_directories.lock_base(self._base, _LOCK_PATIENCE)
             try:
                 delegation.leave(self._base, run.path, self._enabled)
             finally:
@@ -136,8 +138,8 @@ def _cap_memory(group: str, limit: int) -> str:
     # memory.oom.group stays 0: the process that has the memory dies and its parent can tell.
     lacks = ""
     try:
-        tree.write(f"{group}/memory.swap.max", "0")
+        cgroupfs.write(f"{group}/memory.swap.max", "0")
     except FileNotFoundError:
         lacks = "swap not capped"
-    tree.write(f"{group}/memory.max", str(limit))
+    cgroupfs.write(f"{group}/memory.max", str(limit))
     return lacks

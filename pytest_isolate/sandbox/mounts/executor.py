@@ -14,18 +14,27 @@ from typing import Final
 from typing import assert_never
 from typing import final
 
-from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox import own
 from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.mounts import copies
+from pytest_isolate.sandbox.mounts import limits
 from pytest_isolate.sandbox.mounts.inroot import NewRoot
+from pytest_isolate.sandbox.mounts.overlay import Layers
+from pytest_isolate.sandbox.mounts.overlay import mount_overlay
+from pytest_isolate.sandbox.mounts.overlay import top_directory
 from pytest_isolate.sandbox.mounts.readonly import make_read_only
 from pytest_isolate.sandbox.mounts.values import Bind
+from pytest_isolate.sandbox.mounts.values import Copy
 from pytest_isolate.sandbox.mounts.values import Device
 from pytest_isolate.sandbox.mounts.values import DevPts
 from pytest_isolate.sandbox.mounts.values import Directory
 from pytest_isolate.sandbox.mounts.values import File
+from pytest_isolate.sandbox.mounts.values import Limits
 from pytest_isolate.sandbox.mounts.values import Mask
 from pytest_isolate.sandbox.mounts.values import Mqueue
 from pytest_isolate.sandbox.mounts.values import Overlay
+from pytest_isolate.sandbox.mounts.values import Own
 from pytest_isolate.sandbox.mounts.values import Proc
 from pytest_isolate.sandbox.mounts.values import ReadOnly
 from pytest_isolate.sandbox.mounts.values import Symlink
@@ -36,35 +45,49 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Sequence
 
+    from pytest_isolate.sandbox.cgroups.shown import Shown
     from pytest_isolate.sandbox.mounts.values import Mount
 
-#: Without these, renaming a lower directory is EXDEV, `samefile` of two hard links becomes false
-#: and inode numbers change, see Documentation/filesystems/overlayfs.rst.
-_OVERLAY_AS_ROOT: Final = "redirect_dir=on,index=on,xino=on,metacopy=off"
-#: In a user namespace overlayfs keeps its marks in `user.` attributes (Linux 5.11), which tmpfs
-#: has since 6.6: before, a directory of the host cannot be removed (EIO). It refuses redirect_dir
-#: with them, and drops index without a word.
-_OVERLAY_IN_USERNS: Final = "userxattr,xino=on"
-_SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID
+_WHITEOUT: Final = 0  #: the device number that hides a name of a lower layer
 _PROCESSES_ALONE: Final = "processes alone"
 _OTHER_CALLS: Final = frozenset({"openat2", "mount_setattr"})
 _NAMED: Final = 3  # of a list of paths that may be long
+#: `mountinfo.KEPT` as the kernel is told of them.
+_FLAGS: Final = {
+    "noatime": libc.MS_NOATIME,
+    "nodev": libc.MS_NODEV,
+    "nodiratime": libc.MS_NODIRATIME,
+    "noexec": libc.MS_NOEXEC,
+    "nosuid": libc.MS_NOSUID,
+    "nosymfollow": libc.MS_NOSYMFOLLOW,
+    "strictatime": libc.MS_STRICTATIME,
+}
 
 
 def execute(
-    plan: Sequence[Mount], newroot: str, layers: str, *, userns: bool, pids_of: int | None = None
+    plan: Sequence[Mount],
+    newroot: str,
+    layers: str,
+    *,
+    userns: bool,
+    pids_of: int | None = None,
+    store: str = "",
+    groups: Shown | None = None,
 ) -> tuple[str, ...]:
     """Carry out *plan* in order below *newroot*; return a note on each mount that is less.
 
     *layers* is a directory of the sandbox's own for the upper layers of overlays: they get
     numbers, so one call with overlays is all it can serve. *userns* says that this is not the
     machine's own root. *pids_of* is a process whose PID namespace a proc is to show (Linux 6.18),
-    if it is not the caller's. Raise `SandboxError` that names what was being done.
+    if it is not the caller's. *store* is for what is to be the sandbox's own, and *groups* are its
+    control groups, see `limits`. Raise `SandboxError` that names what was being done.
     """
     umask = os.umask(0)
     root = NewRoot(newroot)
     try:
-        executor = _Executor(root, layers, userns=userns, pids_of=pids_of)
+        executor = _Executor(
+            root, layers, userns=userns, pids_of=pids_of, store=store, groups=groups
+        )
         if userns and any(isinstance(mount, Overlay) for mount in plan):
             executor.check_marks()
         for mount in plan:
@@ -82,7 +105,11 @@ def execute(
 def _is_gone(mount: Mount) -> bool:
     """Return whether the host has removed meanwhile what it may remove."""
     match mount:
-        case Overlay(lower=source, optional=True) | Bind(source=source, optional=True):
+        case (
+            Overlay(lower=source, optional=True)
+            | Bind(source=source, optional=True)
+            | Copy(source=source, optional=True)
+        ):
             return not os.path.lexists(source)
         case _:
             return False
@@ -100,10 +127,21 @@ def _failed(mount: Mount, error: OSError) -> SandboxError:
 
 @final
 class _Executor:
-    def __init__(self, root: NewRoot, layers: str, *, userns: bool, pids_of: int | None) -> None:
+    def __init__(
+        self,
+        root: NewRoot,
+        layers: str,
+        *,
+        userns: bool,
+        pids_of: int | None,
+        store: str,
+        groups: Shown | None,
+    ) -> None:
         self._notes: Final[dict[tuple[str, str], list[str]]] = {}
         self._root: Final = root
         self._layers: Final = layers
+        self._store: Final = store
+        self._groups: Final = groups
         self._userns: Final = userns
         self._proc_data: Final = "" if pids_of is None else f"pidns=/proc/{pids_of}/ns/pid"
         self._proc_is_foreign = False  #: whether /proc is not one of the sandbox's own, in full
@@ -136,8 +174,12 @@ class _Executor:
                 self._device(mount)
             case Bind():
                 self._bind(mount)
+            case Copy():
+                self._copy(mount)
             case Overlay():
                 self._overlay(mount)
+            case Own():
+                self._own(mount)
             case Proc():
                 self._proc(mount)
             case Sysfs():
@@ -146,6 +188,8 @@ class _Executor:
                 self._devpts(mount)
             case Mqueue():
                 self._fresh("mqueue", mount.target)
+            case Limits():
+                self._limits(mount)
             case ReadOnly():
                 self._read_only(mount)
             case Mask():
@@ -155,15 +199,19 @@ class _Executor:
 
     def _fresh(self, fstype: str, target: str, flags: int = 0, data: str = "") -> None:
         place = self._root.make(target, directory=True)
-        _libc.mount(fstype, place, fstype, flags, data)
+        libc.mount(fstype, place, fstype, flags, data)
         self._root.mounted(target, empty=True)
 
     def _directory(self, mount: Directory) -> None:
         if mount.target == "/":
             os.chmod(self._root.find("/"), mount.mode)
             self._root.mounted("/", empty=True)
-        else:
-            self._root.make(mount.target, directory=True, mode=mount.mode)
+            return
+        place = self._root.make(mount.target, directory=True, mode=mount.mode)
+        if mount.owner is not None:
+            os.chown(place, *mount.owner)
+            # mkdir(2) ignores bits for set-ID, and inherits one.
+            os.chmod(place, mount.mode)
 
     def _file(self, mount: File) -> None:
         data = mount.text.encode("utf-8", "surrogateescape")
@@ -171,14 +219,14 @@ class _Executor:
             _write(self._root.make(mount.target, directory=False), data)
             return
         # Bound over the root's own file: in a user namespace that could not be written to.
-        source = self._layer("file")
+        source = self._layer(f"file{mount.target.replace('/', '-')}")
         _write(source, data)
         place = self._root.make(mount.target, directory=False)
-        _libc.mount(source, place, None, _libc.MS_BIND)
+        libc.mount(source, place, None, libc.MS_BIND)
 
     def _tmpfs(self, mount: Tmpfs) -> None:
         size = "" if mount.size is None else f",size={mount.size}"
-        flags = 0 if mount.devices else _libc.MS_NODEV
+        flags = 0 if mount.devices else libc.MS_NODEV
         self._fresh("tmpfs", mount.target, flags, f"mode={mount.mode:o}{size}")
 
     def _device(self, mount: Device) -> None:
@@ -193,47 +241,64 @@ class _Executor:
 
     def _bind_file(self, source: str, target: str) -> None:
         place = self._root.make(target, directory=False)
-        _libc.mount(source, place, None, _libc.MS_BIND)
+        libc.mount(source, place, None, libc.MS_BIND)
         # A device can be written to all the same, but its mode belongs to the host.
-        make_read_only(self._root.find(target), _libc.MOUNT_ATTR_RDONLY, recursive=False)
+        make_read_only(self._root.find(target), libc.MOUNT_ATTR_RDONLY, recursive=False)
 
     def _bind(self, mount: Bind) -> None:
         place = self._root.make(mount.target, directory=mount.directory)
-        recursive = _libc.MS_REC if mount.recursive else 0
-        _libc.mount(mount.source, place, None, _libc.MS_BIND | recursive)
+        recursive = libc.MS_REC if mount.recursive else 0
+        libc.mount(mount.source, place, None, libc.MS_BIND | recursive)
         self._root.mounted(mount.target, empty=False)
         if mount.read_only:
-            attributes = _libc.MOUNT_ATTR_RDONLY | _libc.MOUNT_ATTR_NODEV
+            attributes = libc.MOUNT_ATTR_RDONLY | libc.MOUNT_ATTR_NODEV
             place = self._root.find(mount.target)
             make_read_only(place, attributes, recursive=mount.recursive)
+            if mount.lesser:
+                self._notes.setdefault(("read-only", mount.lesser), []).append(mount.target)
+
+    def _copy(self, mount: Copy) -> None:
+        if why := copies.copy(self._root, mount):
+            target, source = mount.target, mount.source
+            bind = Bind(target=target, source=source, directory=False, recursive=False, lesser=why)
+            self._bind(bind)
 
     def _overlay(self, mount: Overlay) -> None:
         # Counted whatever becomes of it, so that an upper layer's number is its place in the plan.
         upper, work = self._layer("upper"), self._layer("work")
         self._count += 1
         place = self._root.make(mount.target, directory=True)
-        self._top_directory(mount, upper)
-        os.mkdir(work, 0o700)
-        layers = (("lowerdir", mount.lower), ("upperdir", upper), ("workdir", work))
-        where = ",".join(f"{name}={_escape(path)}" for name, path in layers)
-        options = _OVERLAY_IN_USERNS if self._userns else _OVERLAY_AS_ROOT
+        top_directory(upper, mount.lower, mount.mode)
+        layers = Layers(lower=mount.lower, upper=upper, work=work)
         try:
-            _libc.mount("overlay", place, "overlay", _libc.MS_NODEV, f"{where},{options}")
+            flags = sum(_FLAGS[name] for name in {"nodev", *mount.kept})
+            mount_overlay(place, layers, userns=self._userns, flags=flags)
         except OSError as error:
             # A bind of a directory with locked mounts below is refused, unless it has them all.
             self._bind(Bind(target=mount.target, source=mount.lower, recursive=self._userns))
             self._note("read-only", mount.target, "overlay", error)
         self._root.mounted(mount.target, empty=False)
 
-    def _top_directory(self, mount: Overlay, upper: str) -> None:
-        """Make the upper directory: it is what the mount's top directory looks like."""
-        lower = os.stat(mount.lower)
-        mode = stat.S_IMODE(lower.st_mode) if mount.mode is None else mount.mode
-        os.mkdir(upper, mode)
-        if mount.mode is None and (lower.st_uid or lower.st_gid):
-            os.chown(upper, lower.st_uid, lower.st_gid)
-        if mode & _SPECIAL_BITS:  # which mkdir(2) ignores
-            os.chmod(upper, mode)
+    def _own(self, mount: Own) -> None:
+        upper, work = own.upper(self._store), own.work(self._store)
+        place = self._root.make(mount.target, directory=True)
+        top_directory(upper, mount.source)
+        source, depth = upper, 0
+        if mount.over:
+            try:
+                # The stores are not to be seen in it.
+                os.mknod(f"{upper}/{own.STORES}", stat.S_IFCHR, _WHITEOUT)
+                # It is not used again, so there is no need to wait for the disk at its end.
+                layers = Layers(lower=mount.source, upper=upper, work=work)
+                mount_overlay(place, layers, "volatile", userns=self._userns)
+                # Closed by overlayfs, it could not be removed by who owns it and is not root.
+                os.chmod(f"{work}/work", 0o700)
+                source = ""
+            except OSError:
+                source, depth = mount.source, libc.MS_REC
+        if source:
+            libc.mount(source, place, None, libc.MS_BIND | depth)
+        self._root.mounted(mount.target, empty=False)
 
     def _proc(self, mount: Proc) -> None:
         """Mount a proc, or what comes nearest to it.
@@ -265,16 +330,24 @@ class _Executor:
         if not mount.read_only:
             yield "", 0, self._proc_data
         # Inside another sandbox only a read-only one may be mounted anew.
-        yield "" if mount.read_only else "read-only", _libc.MS_RDONLY, self._proc_data
+        yield "" if mount.read_only else "read-only", libc.MS_RDONLY, self._proc_data
         if self._userns:
             yield _PROCESSES_ALONE, 0, "subset=pid"
 
     def _sysfs(self, mount: Sysfs) -> None:
+        with limits.kept(self._root, mount.keeps, moves=not self._userns):
+            try:
+                self._fresh("sysfs", mount.target, libc.MS_RDONLY)
+            except PermissionError as error:
+                self._bind(Bind(target=mount.target, source="/sys"))
+                self._note("the host's devices", mount.target, "sysfs", error)
+
+    def _limits(self, mount: Limits) -> None:
         try:
-            self._fresh("sysfs", mount.target, _libc.MS_RDONLY)
-        except PermissionError as error:
-            self._bind(Bind(target=mount.target, source="/sys"))
-            self._note("the host's devices", mount.target, "sysfs", error)
+            limits.show(self._root, mount, self._groups, self._layer("limit"))
+        except OSError as error:
+            limits.cover(self._root, mount)
+            self._note("its limits not to be seen", mount.target, "cgroup", error)
 
     def _devpts(self, mount: DevPts) -> None:
         gid = "" if mount.gid is None else f",gid={mount.gid}"
@@ -295,9 +368,9 @@ class _Executor:
         if self._proc_is_foreign and self._is_out_of_reach(mount.target):
             return
         place = self._root.find(mount.target)
-        _libc.mount(place, place, None, _libc.MS_BIND)
+        libc.mount(place, place, None, libc.MS_BIND)
         place = self._root.find(mount.target)
-        make_read_only(place, _libc.MOUNT_ATTR_RDONLY, recursive=False)
+        make_read_only(place, libc.MOUNT_ATTR_RDONLY, recursive=False)
 
     def _is_out_of_reach(self, target: str) -> bool:
         """Return whether *target* is not there, or read-only as it is."""
@@ -326,10 +399,3 @@ def _write(path: str, data: bytes) -> None:
         os.write(fd, data)
     finally:
         os.close(fd)
-
-
-def _escape(path: str) -> str:
-    """Return *path* as overlayfs reads it: a comma ends an option, a colon a layer."""
-    for character in "\\,:":
-        path = path.replace(character, "\\" + character)
-    return path

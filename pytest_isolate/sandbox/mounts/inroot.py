@@ -14,9 +14,9 @@ import os
 from typing import Final
 from typing import final
 
-from pytest_isolate.sandbox import _libc
+from pytest_isolate.sandbox.linux import libc
 
-_RESOLVE: Final = _libc.RESOLVE_IN_ROOT | _libc.RESOLVE_NO_MAGICLINKS
+_RESOLVE: Final = libc.RESOLVE_IN_ROOT | libc.RESOLVE_NO_MAGICLINKS
 _MAX_LINKS: Final = 40  # as the kernel's own limit, see path_resolution(7)
 _MAX_RACES: Final = 1000
 
@@ -107,11 +107,11 @@ class NewRoot:
         flags = os.O_PATH | os.O_CLOEXEC
         for _ in range(_MAX_RACES):
             try:
-                return _libc.openat2(self._fd, target, flags, resolve=_RESOLVE)
+                return libc.openat2(self._fd, target, flags, resolve=_RESOLVE)
             except BlockingIOError:
                 # Somebody on this machine mounted or renamed while a `..` was walked.
                 continue
-        return _libc.openat2(self._fd, target, flags, resolve=_RESOLVE)
+        return libc.openat2(self._fd, target, flags, resolve=_RESOLVE)
 
     def _open(self, target: str, *, directory: bool, mode: int | None, links: int = 0) -> int:
         try:

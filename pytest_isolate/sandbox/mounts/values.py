@@ -19,10 +19,12 @@ class Directory:
 
     target: str
     mode: int = 0o755
+    owner: tuple[int, int] | None = None  #: user and group, if not those of who makes it
 
     def describe(self) -> str:
         """Return one line."""
-        return f"make directory {self.target} (mode {self.mode:04o})"
+        owner = "" if self.owner is None else ", owner {}:{}".format(*self.owner)
+        return f"make directory {self.target} (mode {self.mode:04o}{owner})"
 
 
 @final
@@ -94,11 +96,27 @@ class Bind:
     read_only: bool = True
     recursive: bool = True  #: what is mounted below it, too
     optional: bool = False  #: left out if the host has removed it since
+    lesser: str = ""  #: why it is read-only though the caller may write to it, for a note
 
     def describe(self) -> str:
         """Return one line."""
         how = "read-only" if self.read_only else "writable"
         return f"mount {self.source} on {self.target} ({how}{', recursive' * self.recursive})"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A plain file of the host's, copied: for where no overlay can be. A large one is bound."""
+
+    target: str
+    source: str
+    size_limit: int  #: bytes
+    optional: bool = False  #: left out if the host has removed it since
+
+    def describe(self) -> str:
+        """Return one line."""
+        return f"copy {self.source} to {self.target}"
 
 
 @final
@@ -109,12 +127,28 @@ class Overlay:
     target: str
     lower: str
     mode: int | None = None  #: of its top directory; `None` is the lower's, and its owner
+    kept: tuple[str, ...] = ()  #: what it has of the mount that it stands for, `mountinfo.KEPT`
     optional: bool = False  #: left out if the host has removed it since
 
     def describe(self) -> str:
         """Return one line."""
-        mode = "" if self.mode is None else f" (mode {self.mode:04o})"
-        return f"mount overlay on {self.target} over {self.lower}{mode}"
+        mode = () if self.mode is None else (f"mode {self.mode:04o}",)
+        how = ", ".join((*mode, *self.kept))
+        return f"mount overlay on {self.target} over {self.lower}{f' ({how})' * bool(how)}"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """A directory of the sandbox's own for one of the host's, on the host's disk, see `own`."""
+
+    target: str
+    source: str
+    over: bool = False  #: what the host has is seen in it, copy on write
+
+    def describe(self) -> str:
+        """Return one line."""
+        return f"mount one of its own on {self.target}{f' over {self.source}' * self.over}"
 
 
 @final
@@ -136,6 +170,7 @@ class Sysfs:
     """The devices, with those of the current network namespace, read-only."""
 
     target: str
+    keeps: str = ""  #: a path below it: what is mounted there now will be there afterwards
 
     def describe(self) -> str:
         """Return one line."""
@@ -169,6 +204,20 @@ class Mqueue:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The sandbox's own control groups and nobody else's, to be read, see `mounts.limits`."""
+
+    target: str
+    memory: int | None = None  #: the cap in bytes: what the file of the limit says
+    covers: bool = False  #: the machine's groups may be at *target*, and must be out of sight
+
+    def describe(self) -> str:
+        """Return one line."""
+        return f"mount its own control groups on {self.target} (read-only)"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOnly:
     """What is at *target* already can only be read."""
 
@@ -198,11 +247,14 @@ Mount: TypeAlias = (
     | Tmpfs
     | Device
     | Bind
+    | Copy
     | Overlay
+    | Own
     | Proc
     | Sysfs
     | DevPts
     | Mqueue
+    | Limits
     | ReadOnly
     | Mask
 )

@@ -6,23 +6,23 @@ Plans are made from a `Host`, so that they can be tested without a machine that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field
 import enum
-import grp
 import os
-import pwd
 import stat
 from typing import TYPE_CHECKING
-from typing import Any
 from typing import Final
 from typing import Protocol
 from typing import final
 
-from pytest_isolate.sandbox.mounts import mountinfo
+from pytest_isolate.sandbox.linux import mountinfo
+from pytest_isolate.sandbox.rootfs.accounts import Accounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    from pytest_isolate.sandbox.mounts.mountinfo import MountPoint
+    from pytest_isolate.sandbox.linux.mountinfo import MountPoint
+    from pytest_isolate.sandbox.mounts.silent import Silent
 
 #: Bits of `Node.access`, those of access(2).
 CAN_ENTER: Final = os.X_OK
@@ -34,6 +34,7 @@ class Kind(enum.Enum):
 
     DIRECTORY = enum.auto()
     SYMLINK = enum.auto()
+    SILENT = enum.auto()  #: a directory that is a mount which does not answer, see `careful`
     OTHER = enum.auto()  #: a file, a device, a socket: what can be bound but not entered
 
 
@@ -47,6 +48,9 @@ class Node:
     uid: int = 0
     gid: int = 0
     device: int = 0  #: the device that a device node stands for
+    regular: bool = True  #: of `Kind.OTHER`: a file, and no device, socket or pipe
+    writable: bool = False  #: a plain file that the caller may write to
+    size: int = 0  #: of a plain file, in bytes
     to: str = ""  #: where a symbolic link points
 
 
@@ -62,6 +66,9 @@ class Files(Protocol):
     def real(self, path: str) -> str:
         """Return *path* without symbolic links."""
 
+    def text(self, path: str) -> str | None:
+        """Return what a file says, or `None` if there is none that can be read."""
+
 
 @final
 class Disk:
@@ -74,7 +81,7 @@ class Disk:
             to = os.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
         except OSError:
             return None
-        is_directory = stat.S_ISDIR(status.st_mode)
+        is_directory, is_plain = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
         kind = Kind.SYMLINK if to else Kind.DIRECTORY if is_directory else Kind.OTHER
         return Node(
             kind=kind,
@@ -83,6 +90,9 @@ class Disk:
             uid=status.st_uid,
             gid=status.st_gid,
             device=status.st_rdev,
+            regular=is_plain,
+            writable=is_plain and os.access(path, os.W_OK),
+            size=status.st_size if is_plain else 0,
             to=to,
         )
 
@@ -97,6 +107,17 @@ class Disk:
         """Return *path* without symbolic links."""
         return os.path.realpath(path)
 
+    def text(self, path: str) -> str | None:
+        """Return what a file says, or `None` if there is none that can be read."""
+        node = self.node(path)
+        if node is None or not node.regular:
+            return None
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                return file.read()
+        except OSError:
+            return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
@@ -104,6 +125,7 @@ class Host:
 
     files: Files
     mounts: tuple[MountPoint, ...] = ()
+    silent: tuple[Silent, ...] = ()  #: those that do not answer, and are left out
     privileged: bool  #: mounts are made as the machine's own root
     memory_total: int  #: bytes
     uid: int  #: of the caller
@@ -112,10 +134,12 @@ class Host:
     group: str = "group"
     home: str = "/"
     hosts: str = ""  #: the text of /etc/hosts
+    accounts: Accounts = field(default_factory=Accounts)
 
     @classmethod
     def survey(cls, *, privileged: bool) -> Host:
         """Return this machine as it is now."""
+        accounts = Accounts.survey()
         return cls(
             files=Disk(),
             mounts=mountinfo.current(),
@@ -123,18 +147,16 @@ class Host:
             memory_total=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
             uid=os.geteuid(),
             gid=os.getegid(),
-            user=_name(pwd.getpwuid, os.geteuid(), "user"),
-            group=_name(grp.getgrgid, os.getegid(), "group"),
+            user=_name(accounts.users, os.geteuid(), "user"),
+            group=_name(accounts.groups, os.getegid(), "group"),
             home=os.environ.get("HOME", "/"),
             hosts=_read("/etc/hosts"),
+            accounts=accounts,
         )
 
 
-def _name(look_up: Callable[[int], tuple[Any, ...]], number: int, default: str) -> str:
-    try:
-        return str(look_up(number)[0])
-    except KeyError:
-        return default
+def _name(lines: Mapping[int, str], number: int, default: str) -> str:
+    return lines[number].split(":")[0] if number in lines else default
 
 
 def _read(path: str) -> str:

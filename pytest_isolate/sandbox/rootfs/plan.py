@@ -12,25 +12,32 @@ from typing import final
 
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.mounts.values import Bind
+from pytest_isolate.sandbox.mounts.values import Copy
 from pytest_isolate.sandbox.mounts.values import Device
 from pytest_isolate.sandbox.mounts.values import DevPts
 from pytest_isolate.sandbox.mounts.values import Directory
+from pytest_isolate.sandbox.mounts.values import Limits
 from pytest_isolate.sandbox.mounts.values import Mask
 from pytest_isolate.sandbox.mounts.values import Mount
 from pytest_isolate.sandbox.mounts.values import Mqueue
 from pytest_isolate.sandbox.mounts.values import Overlay
+from pytest_isolate.sandbox.mounts.values import Own
 from pytest_isolate.sandbox.mounts.values import Proc
 from pytest_isolate.sandbox.mounts.values import ReadOnly
 from pytest_isolate.sandbox.mounts.values import Symlink
 from pytest_isolate.sandbox.mounts.values import Sysfs
 from pytest_isolate.sandbox.mounts.values import Tmpfs
+from pytest_isolate.sandbox.rootfs import careful
 from pytest_isolate.sandbox.rootfs import etc
-from pytest_isolate.sandbox.rootfs import putback
+from pytest_isolate.sandbox.rootfs import host_paths
+from pytest_isolate.sandbox.rootfs import missing
+from pytest_isolate.sandbox.rootfs import runtime
+from pytest_isolate.sandbox.rootfs.copy_on_write import Trees
+from pytest_isolate.sandbox.rootfs.copy_on_write import is_below
+from pytest_isolate.sandbox.rootfs.copy_on_write import is_below_any
+from pytest_isolate.sandbox.rootfs.host import CAN_ENTER
 from pytest_isolate.sandbox.rootfs.host import Host
 from pytest_isolate.sandbox.rootfs.host import Kind
-from pytest_isolate.sandbox.rootfs.trees import Trees
-from pytest_isolate.sandbox.rootfs.trees import is_below
-from pytest_isolate.sandbox.rootfs.trees import is_below_any
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import HostRoot
 from pytest_isolate.sandbox.spec import MinimalRoot
@@ -39,6 +46,8 @@ from pytest_isolate.sandbox.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pytest_isolate.sandbox.mounts.silent import Silent
 
 __all__ = ["Host", "Plan", "plan_root", "staging_place", "tmpfs_size"]
 
@@ -61,6 +70,7 @@ _TTY_GROUP: Final = 5  # of every distribution, see MAKEDEV(8)
 #: User 0 may write here by the files' modes alone, whatever capabilities it has.
 _KNOBS: Final = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _SECRETS: Final = ("/proc/kcore", "/proc/keys", "/proc/timer_list")
+_GROUPS: Final = "/sys/fs/cgroup"
 #: Message queues are mounted over it, so that no path leads there: see `_processes`.
 _SPARE_PROC: Final = "/dev/mqueue/proc"
 
@@ -122,9 +132,11 @@ def plan_root(spec: Spec, host: Host) -> Plan:
     """
     base = _base(spec, host)
     libraries = _libraries(spec, host)
-    back = putback.plan(spec, host, base=base, covered=_COVERED, libraries=libraries)
+    back = host_paths.plan(spec, host, base=base, covered=_COVERED, libraries=libraries)
     own = _fresh(spec, host)
-    outer = (*base, *back.below, *own, *back.above, *etc.plan(spec, host))
+    above = (*back.below, *own, *back.above, *etc.plan(spec, host))
+    ground = missing.plan(spec, host, base=base, above=above, covered=_COVERED)
+    outer = (*base, *ground, *above)
     return Plan(outer=outer, processes=_processes(host), devices=_devices(spec, host))
 
 
@@ -138,15 +150,16 @@ def tmpfs_size(spec: Spec, host: Host) -> int | None:
     return cap if cap is not None and cap > host.memory_total // 2 else None
 
 
-def staging_place(plan: Plan) -> str:
+def staging_place(plan: Plan, silent: tuple[Silent, ...] = ()) -> str:
     """Return a directory that a tmpfs may cover while *plan* is carried out.
 
-    Nothing that the plan takes from the host lies below it.
+    Nothing that the plan takes from the host lies below it, and it is on none of the *silent*.
     """
     mounts = plan.outer + plan.inner
     sources = [m.lower if isinstance(m, Overlay) else m.source for m in mounts if _takes(m)]
     whole = [m.source for m in mounts if isinstance(m, Bind) and m.recursive]
-    for place in _STAGING_PLACES:
+    places = (p for p in _STAGING_PLACES if not any(mount.holds(p) for mount in silent))
+    for place in places:
         is_free = not any(is_below(source, place) for source in sources)
         is_free = is_free and not any(is_below(place, source) for source in whole)
         if is_free and os.path.isdir(place) and not os.path.islink(place):
@@ -158,8 +171,8 @@ def staging_place(plan: Plan) -> str:
     )
 
 
-def _takes(mount: Mount) -> TypeGuard[Overlay | Bind | Device]:
-    return isinstance(mount, Overlay | Bind | Device)
+def _takes(mount: Mount) -> TypeGuard[Overlay | Own | Bind | Copy | Device]:
+    return isinstance(mount, Overlay | Own | Bind | Copy | Device)
 
 
 def _base(spec: Spec, host: Host) -> tuple[Mount, ...]:
@@ -169,10 +182,14 @@ def _base(spec: Spec, host: Host) -> tuple[Mount, ...]:
         case MinimalRoot():
             return (Directory(target="/"),)
         case DirectoryRoot(path):
+            careful.require(host, path, f"use {path} as root file system")
             top = host.files.real(path)
             node = host.files.node(top)
             if node is None or node.kind is not Kind.DIRECTORY:
                 raise SandboxError(f"use {path} as root file system", "it is not a directory")
+            if not node.access & CAN_ENTER:
+                mend = f"chmod go+rx {path}, as its owner"
+                raise SandboxError(f"use {path} as root file system", "Permission denied", mend)
             return Trees(host, _COVERED).copy(top, "/")
         case _:
             assert_never(spec.root)
@@ -193,11 +210,10 @@ def _fresh(spec: Spec, host: Host) -> tuple[Mount, ...]:
         scratch = sorted({host.files.real(target) for target in scratch})
     # Without privilege the caller owns them, and is to write there no more than on the host.
     mode = 0o755 if host.privileged else 0o555
-    whole_sys = not host.privileged or spec.network is Network.HOST
     return (
         *(Tmpfs(target=target, mode=_SCRATCH_MODE, size=size) for target in scratch),
         Tmpfs(target="/run", mode=mode, size=size),
-        *_run_directories(host),
+        *runtime.plan(spec.root, host),
         *_scratch_directories(spec, host),
         Tmpfs(target="/dev", mode=mode, devices=True),
         *_device_nodes(host),
@@ -205,17 +221,23 @@ def _fresh(spec: Spec, host: Host) -> tuple[Mount, ...]:
         DevPts(target="/dev/pts", gid=_TTY_GROUP if host.privileged else None),
         Tmpfs(target="/dev/shm", mode=_SCRATCH_MODE, size=size),  # noqa: S108
         Directory(target="/dev/mqueue"),
-        # As root, mounts below need not come along: what they hide can only be read.
-        Bind(target="/sys", source="/sys", recursive=whole_sys),
+        *_sys(spec, host),
     )
 
 
-def _run_directories(host: Host) -> Iterator[Mount]:
-    if host.files.node("/run/lock") is not None:
-        yield Directory(target="/run/lock", mode=_SCRATCH_MODE)
-    if host.files.node(f"/run/user/{host.uid}") is not None:  # XDG_RUNTIME_DIR
-        yield Directory(target="/run/user")
-        yield Directory(target=f"/run/user/{host.uid}", mode=0o700)
+def _sys(spec: Spec, host: Host) -> Iterator[Mount]:
+    """Yield the host's devices, and the sandbox's limits, which nobody else's lie below.
+
+    A sysfs of the sandbox's network covers the devices, see `_devices`: but not as root the mounts
+    that cannot be left out of a bind then, and which mountinfo would show.
+    """
+    is_host = spec.network is Network.HOST
+    if host.privileged or is_host:
+        yield Bind(target="/sys", source="/sys", recursive=is_host)
+    if host.files.node(_GROUPS) is not None:
+        if not host.privileged and not is_host:
+            yield Directory(target=_GROUPS)
+        yield Limits(target=_GROUPS, memory=spec.limits.memory, covers=is_host)
 
 
 def _scratch_directories(spec: Spec, host: Host) -> Iterator[Mount]:
@@ -252,6 +274,6 @@ def _processes(host: Host) -> tuple[Mount, ...]:
 
 
 def _devices(spec: Spec, host: Host) -> tuple[Mount, ...]:
-    sysfs = () if spec.network is Network.HOST else (Sysfs(target="/sys"),)
+    sysfs = () if spec.network is Network.HOST else (Sysfs(target="/sys", keeps=_GROUPS),)
     has_mqueue = host.files.node("/proc/sys/fs/mqueue") is not None
     return (*sysfs, *((Mqueue(target="/dev/mqueue"),) if has_mqueue else ()))

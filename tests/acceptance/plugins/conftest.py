@@ -31,25 +31,50 @@ def counted(name):
     path.write_text(path.read_text() + "." if path.exists() else ".")
     return len(path.read_text())
 """
-#: The distribution that each module here needs besides pytest.
+#: The distributions that each module here needs besides pytest.
 _NEEDED: Final = {
+    "test_allure.py": "allure-pytest",
     "test_anyio.py": "anyio",
     "test_asyncio.py": "pytest-asyncio",
+    "test_bdd.py": "pytest-bdd",
     "test_benchmark.py": "pytest-benchmark",
     "test_cov.py": "pytest-cov",
+    "test_debugpy.py": "debugpy",
+    "test_dependency.py": "pytest-dependency",
     "test_django.py": "pytest-django",
     "test_flaky.py": "flaky",
     "test_flask.py": "flask",
     "test_html.py": "pytest-html",
     "test_hypothesis.py": "hypothesis",
+    "test_ides.py": "",
+    "test_inline_snapshot.py": "inline-snapshot",
+    "test_memray.py": "pytest-memray",
     "test_mock.py": "pytest-mock",
+    "test_mpl.py": "pytest-mpl",
+    "test_mypy.py": "pytest-mypy",
+    "test_notices.py": (
+        "pytest-codspeed pytest-monitor pytest-profiling pytest-recording pytest-snapshot"
+    ),
+    "test_opentelemetry.py": "pytest-opentelemetry",
+    "test_pycharm.py": "pydevd-pycharm",
     "test_randomly.py": "pytest-randomly",
     "test_regressions.py": "pytest-regressions",
+    "test_reporters.py": (
+        "pytest-check pytest-durations pytest-instafail pytest-json-report pytest-metadata"
+        " pytest-sugar"
+    ),
     "test_reportlog.py": "pytest-reportlog",
     "test_rerunfailures.py": "pytest-rerunfailures",
+    "test_retry.py": "pytest-retry",
+    "test_rich.py": "pytest-rich",
+    "test_ruff.py": "pytest-ruff",
+    "test_steps.py": "pytest-steps",
     "test_syrupy.py": "syrupy",
+    "test_teamcity.py": "teamcity-messages",
+    "test_testmon.py": "pytest-testmon",
     "test_timeout.py": "pytest-timeout",
     "test_xdist.py": "pytest-xdist",
+    "test_xprocess.py": "pytest-xprocess",
 }
 
 
@@ -64,8 +89,8 @@ def _is_missing(distribution: str) -> bool:
 # In the environment that is there for them, what is missing is a failure.
 collect_ignore = [
     name
-    for name, distribution in _NEEDED.items()
-    if _is_missing(distribution) and "ISOLATE_TEST_PLUGINS" not in os.environ
+    for name, distributions in _NEEDED.items()
+    if any(map(_is_missing, distributions.split())) and "ISOLATE_TEST_PLUGINS" not in os.environ
 ]
 
 

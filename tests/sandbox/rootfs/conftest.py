@@ -26,15 +26,16 @@ from typing import TypeVar
 
 import pytest
 
-from pytest_isolate.sandbox import _libc  # noqa: PLC2701  # the calls that Python lacks
 from pytest_isolate.sandbox import mounts
-from pytest_isolate.sandbox import namespaces
-from pytest_isolate.sandbox import privileges
 from pytest_isolate.sandbox import rootfs
-from pytest_isolate.sandbox import staging
-from pytest_isolate.sandbox.mounts import mountinfo
-from pytest_isolate.sandbox.namespaces import IdMaps
-from pytest_isolate.sandbox.namespaces import IdRange
+from pytest_isolate.sandbox.keeper import prepare_root
+from pytest_isolate.sandbox.launch import hardening
+from pytest_isolate.sandbox.launch import namespaces
+from pytest_isolate.sandbox.launch.namespaces import IdMaps
+from pytest_isolate.sandbox.launch.namespaces import IdRange
+from pytest_isolate.sandbox.linux import capabilities
+from pytest_isolate.sandbox.linux import libc  # the calls that Python lacks
+from pytest_isolate.sandbox.linux import mountinfo
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.spec import User
 
@@ -70,7 +71,7 @@ class Identity:
             os.setresgid(self.gid, self.gid, self.gid)
             os.setresuid(self.uid, self.uid, self.uid)
             # A change of the user id takes /proc/self away from the process.
-            _libc.prctl(_libc.PR_SET_DUMPABLE, 1)
+            libc.prctl(libc.PR_SET_DUMPABLE, 1)
 
 
 class FailedInsideError(AssertionError):
@@ -140,7 +141,7 @@ class Sandbox:
         self, channel: Connection, call: Callable[..., object], arguments: tuple[object, ...]
     ) -> None:
         self._identity.assume()
-        _libc.setns(self._init, namespaces.flags(self._spec))
+        libc.setns(self._init, namespaces.flags(self._spec))
         os.close(self._init)
         inner = os.fork()
         if inner == 0:
@@ -152,7 +153,7 @@ class Sandbox:
     ) -> None:
         os.setsid()
         os.chdir("/")
-        privileges.drop(self._spec.user, os.getuid())
+        hardening.drop_capabilities(self._spec.user, os.getuid())
         channel.send((True, call(*arguments)))
 
 
@@ -188,13 +189,13 @@ def _build(
     identity: Identity, spec: Spec, channel: Connection, landscape: Callable[[], None] | None
 ) -> None:
     if landscape is not None:
-        _libc.unshare(_libc.CLONE_NEWNS)
-        _libc.mount(None, "/", None, _libc.MS_REC | _libc.MS_PRIVATE)
+        libc.unshare(libc.CLONE_NEWNS)
+        libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
         landscape()
     identity.assume()
     host = rootfs.Host.survey(privileged=identity.privileged)
     plan = rootfs.plan_root(spec, host)
-    _libc.unshare(_libc.CLONE_NEWPID | (0 if identity.privileged else _libc.CLONE_NEWUSER))
+    libc.unshare(libc.CLONE_NEWPID | (0 if identity.privileged else libc.CLONE_NEWUSER))
     if not identity.privileged:
         # User 0, whoever it is outside: devpts wants to belong to it.
         namespaces.write_maps(namespaces.single_maps(User.ROOT, identity.uid, identity.gid), "self")
@@ -235,25 +236,27 @@ def _init(identity: Identity, spec: Spec, plan: rootfs.Plan, ends: _Ends) -> Non
     ends.builder.recv()
     start = time.perf_counter()
     # Not the builder's: pivot_root moves every process of the mount namespace.
-    _libc.unshare(_libc.CLONE_NEWNS)
-    _libc.mount(None, "/", None, _libc.MS_REC | _libc.MS_PRIVATE)
+    libc.unshare(libc.CLONE_NEWNS)
+    libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
     place = rootfs.staging_place(plan)
-    _libc.mount("tmpfs", place, "tmpfs", _libc.MS_NODEV, "mode=0755")
+    libc.mount("tmpfs", place, "tmpfs", libc.MS_NODEV, "mode=0755")
     root, layers = f"{place}/root", f"{place}/layers"
     os.mkdir(root, 0o755)
     os.mkdir(layers, 0o700)
-    _libc.mount(root, root, None, _libc.MS_BIND)
+    libc.mount(root, root, None, libc.MS_BIND)
     userns = not identity.privileged
     notes = mounts.execute(plan.outer + plan.processes, root, layers, userns=userns)
-    os.chdir(root)
-    notes += staging.change_root(spec)
-    _libc.unshare(namespaces.flags(spec) & ~_libc.CLONE_NEWPID)
+    libc.unshare(namespaces.flags(spec) & ~libc.CLONE_NEWPID)
     # Not from here: inside another sandbox /proc may be read-only.
     ends.builder.send("map")
     ends.builder.recv()
-    notes += mounts.execute(plan.devices, "/", "/nowhere", userns=True)
+    # What comes from another user namespace is locked, and cannot become the root.
+    libc.mount(root, root, None, libc.MS_BIND | libc.MS_REC)
+    notes += mounts.execute(plan.devices, root, "/nowhere", userns=True)
+    os.chdir(root)
+    notes += prepare_root.change_root(spec)
     with contextlib.suppress(PermissionError):  # podman's seccomp filter
-        _libc.sethostname(spec.hostname or "")
+        libc.sethostname(spec.hostname or "")
     seconds = time.perf_counter() - start
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     ends.test.send((True, (notes, seconds)))
@@ -269,7 +272,7 @@ def identity(
     home = outside / "home"
     home.mkdir()
     if request.param == "machine's root":
-        if not privileges.is_machine_root():
+        if not capabilities.is_machine_root():
             pytest.skip("needs the machine's root")
         return Identity(uid=0, gid=0, home=str(home), privileged=True)
     uid, gid = (os.geteuid(), os.getegid()) if os.geteuid() else (_ORDINARY, _ORDINARY)
@@ -295,7 +298,7 @@ def sandbox(identity: Identity) -> Iterator[Maker]:
     made: list[Sandbox] = []
 
     def make(spec: Spec, landscape: Callable[[], None] | None = None) -> Sandbox:
-        if landscape is not None and not privileges.is_machine_root():
+        if landscape is not None and not capabilities.is_machine_root():
             pytest.skip("needs the machine's root to mount")
         made.append(Sandbox(identity, spec, landscape))
         return made[-1]

@@ -16,8 +16,8 @@ import subprocess
 import sys
 from typing import Any
 
-from pytest_isolate.sandbox import interpreter
-from pytest_isolate.sandbox import privileges
+from pytest_isolate.sandbox.linux import capabilities
+from pytest_isolate.sandbox.rootfs import interpreter
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import Spec
 
@@ -65,7 +65,7 @@ def use(names: list[str]) -> dict[str, object]:
 def main(root: str, home: str, how: str) -> None:
     harness = load_harness()
     uid, gid = os.geteuid(), os.getegid()
-    privileged = privileges.is_machine_root()
+    privileged = capabilities.is_machine_root()
     identity = harness.Identity(uid=uid, gid=gid, home=home, privileged=privileged)
     installed = [
         name for name in OF_PACKAGES if name in sys.builtin_module_names or _is_there(name)

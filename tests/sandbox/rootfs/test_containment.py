@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.sandbox import _libc  # noqa: PLC2701  # the calls that Python lacks
-from pytest_isolate.sandbox.mounts import mountinfo
+from pytest_isolate.sandbox.linux import libc  # the calls that Python lacks
+from pytest_isolate.sandbox.linux import mountinfo
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.spec import User
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.sandbox.rootfs.conftest import Identity
     from tests.sandbox.rootfs.conftest import Maker
     from tests.sandbox.rootfs.conftest import Sandbox
+
+pytestmark = pytest.mark.any_python
 
 # linux/prctl.h, linux/seccomp.h, linux/filter.h, asm-generic/unistd.h
 PR_SET_SECCOMP = 22
@@ -57,19 +59,19 @@ def attack() -> dict[str, str]:
     os.mkdir("/tmp/p", 0o755)
     below = ["/proc/sys", "/proc/irq", "/proc/keys", "/proc", "/sys", "/sys", "/dev/mqueue", "/dev"]
     for path in below:
-        box[f"umount {path}"] = refusal(_libc.umount2, path, _libc.MNT_DETACH)
+        box[f"umount {path}"] = refusal(libc.umount2, path, libc.MNT_DETACH)
     for path in ("/proc/sys", "/sys", "/dev/mqueue/proc"):
-        flags = _libc.MS_REMOUNT | _libc.MS_BIND
-        box[f"remount {path}"] = refusal(_libc.mount, None, path, None, flags)
-        box[f"reconfigure {path}"] = refusal(_libc.mount, None, path, None, _libc.MS_REMOUNT)
+        flags = libc.MS_REMOUNT | libc.MS_BIND
+        box[f"remount {path}"] = refusal(libc.mount, None, path, None, flags)
+        box[f"reconfigure {path}"] = refusal(libc.mount, None, path, None, libc.MS_REMOUNT)
     for fstype in ("proc", "sysfs"):
-        box[f"mount {fstype}"] = refusal(_libc.mount, fstype, "/tmp/p", fstype)
+        box[f"mount {fstype}"] = refusal(libc.mount, fstype, "/tmp/p", fstype)
     for path in KNOBS:
         box[f"open {path}"] = refusal(os.open, path, os.O_WRONLY)
-    box["bind"] = refusal(_libc.mount, "/proc", "/tmp/p", None, _libc.MS_BIND | _libc.MS_REC)
+    box["bind"] = refusal(libc.mount, "/proc", "/tmp/p", None, libc.MS_BIND | libc.MS_REC)
     box["open bound"] = refusal(os.open, "/tmp/p/sys/kernel/core_pattern", os.O_WRONLY)
-    _libc.unshare(_libc.CLONE_NEWUSER | _libc.CLONE_NEWNS)
-    box["umount nested"] = refusal(_libc.umount2, "/proc/sys", 0)
+    libc.unshare(libc.CLONE_NEWUSER | libc.CLONE_NEWNS)
+    box["umount nested"] = refusal(libc.umount2, "/proc/sys", 0)
     box["open nested"] = refusal(os.open, KNOBS[0], os.O_WRONLY)
     return box
 
@@ -102,10 +104,15 @@ def test_secrets_of_the_kernel_read_as_empty(sandbox: Maker) -> None:
     assert sandbox(Spec()).run(lambda: Path("/proc/keys").read_text("utf-8")) == ""
 
 
+#: By mount(2): with fsmount(2), as of util-linux 2.42, a file system is read-only only after it has
+#: been made, and the kernel refuses to make a proc that is not.
+MOUNT = {**os.environ, "LIBMOUNT_FORCE_MOUNT2": "always"}
+
+
 def nested(mount: str) -> tuple[str, str]:
     """Return the first process that a nested sandbox sees in its /proc, and error messages."""
     command = ["unshare", "-Urmpf", "sh", "-c", f"{mount} && ls /proc"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=MOUNT, capture_output=True, text=True, check=False)
     return done.stdout[:2], done.stderr
 
 
@@ -133,7 +140,7 @@ def without_mount_setattr() -> None:
     )
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     program = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(code)))
-    _libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program))
+    libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program))
 
 
 @pytest.mark.parametrize("landscape", [None, without_mount_setattr])

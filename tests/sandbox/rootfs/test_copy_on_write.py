@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_isolate.sandbox.mounts import mountinfo
-from pytest_isolate.sandbox.rootfs.trees import is_below
+from pytest_isolate.sandbox.linux import mountinfo
+from pytest_isolate.sandbox.rootfs.copy_on_write import is_below
 from pytest_isolate.sandbox.spec import Spec
 
 if TYPE_CHECKING:
     from tests.sandbox.rootfs.conftest import Identity
     from tests.sandbox.rootfs.conftest import Maker
     from tests.sandbox.rootfs.conftest import Sandbox
+
+pytestmark = pytest.mark.any_python
 
 IN_MOVED_TO = 0x80
 IN_CREATE = 0x100

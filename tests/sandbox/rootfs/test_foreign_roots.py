@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 import json
 import os
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pytest_isolate.sandbox import interpreter
+from pytest_isolate.sandbox.rootfs import interpreter
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import MinimalRoot
 from pytest_isolate.sandbox.spec import Network
@@ -162,9 +163,38 @@ def test_the_interpreter_goes_on_importing_in_a_directory_root(root: Path, outsi
 
 
 def test_without_the_hosts_libraries_it_would_not(root: Path, outside: Path) -> None:
+    """But for modules whose libraries the interpreter has brought along, as conda's and uv's do."""
+    modules = ("ssl", "sqlite3")
+    without = {module for module in modules if libraries_out_of_reach(module, root)}
+
     failed = import_inside(root, outside, "plain")["failed"]
 
-    assert "cannot open shared object file" in failed.get("ssl", "") + failed.get("sqlite3", "")
+    assert without == {module for module in modules if module in failed}
+    assert all("cannot open shared object file" in failed[module] for module in without)
+
+
+def libraries_out_of_reach(module: str, root: Path) -> list[str]:
+    """Return what *module* is linked to that is neither in *root* nor the interpreter's own."""
+    code = f"import {module}; print(open('/proc/self/maps').read())"
+    command = [sys.executable, "-c", code]
+    maps = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    loaded = {line.split()[-1] for line in maps.splitlines() if ".so" in line}
+    own = interpreter.interpreter_paths()
+    return sorted(
+        library
+        for library in loaded
+        if not any(library.startswith(f"{top}/") for top in own)
+        and not any(root.rglob(Path(library).name))
+        # What every process of the interpreter has loaded is there already.
+        and library not in always_loaded()
+    )
+
+
+@cache
+def always_loaded() -> frozenset[str]:
+    code = "import ctypes; ctypes.CDLL('libgcc_s.so.1'); print(open('/proc/self/maps').read())"
+    maps = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return frozenset(line.split()[-1] for line in maps.stdout.splitlines() if ".so" in line)
 
 
 def import_inside(root: Path, outside: Path, how: str) -> dict[str, Any]:

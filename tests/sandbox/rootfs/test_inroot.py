@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.mounts.values import Mount
 
 
+pytestmark = pytest.mark.any_python
+
+
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
     path = tmp_path / "root"

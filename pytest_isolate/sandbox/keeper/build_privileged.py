@@ -1,0 +1,176 @@
+"""A sandbox built from outside, by the machine's root: no process of it does any work.
+
+The keeper walks through the namespaces itself: it lays the root out in a mount namespace of its
+own, clones init into all the others at once, mounts there what takes the sandbox's processes,
+network and IPC to mount, and goes home. Init then copies the finished mount namespace into its
+user namespace, which locks all of it. A warm process does everything: forks that build cost more
+in page faults than in work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import json
+import os
+import signal
+from typing import TYPE_CHECKING
+from typing import Final
+from typing import final
+
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.errors import step
+from pytest_isolate.sandbox.keeper import init
+from pytest_isolate.sandbox.keeper import prepare_root
+from pytest_isolate.sandbox.launch import namespaces
+from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.linux import patience
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pytest_isolate.sandbox.keeper.build_plan import Order
+
+_VISITED: Final = {
+    "mnt": libc.CLONE_NEWNS,
+    "pid": libc.CLONE_NEWPID,
+    "uts": libc.CLONE_NEWUTS,
+    "ipc": libc.CLONE_NEWIPC,
+    "net": libc.CLONE_NEWNET,
+}
+
+
+@final
+class Home:
+    """The namespaces that this process belongs to; at the end of a `with` it is back in them.
+
+    Nothing may be imported on the way: the root file system may be another one.
+    """
+
+    def __init__(self, *, knows_pidns: bool | None = None) -> None:
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        self._fds = {os.open(f"/proc/self/ns/{n}", flags): flag for n, flag in _VISITED.items()}
+        self._root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        self.is_chroot = False  #: whether home is in a chroot, known after the first return
+        #: Whether a proc of another PID namespace can be mounted from outside, `None` to try.
+        self.knows_pidns: Final = self._try_pidns() if knows_pidns is None else knows_pidns
+
+    def _try_pidns(self) -> bool:
+        """Mount a proc over our own, in a mount namespace that is left at once (Linux 6.18)."""
+        with self:
+            libc.unshare(libc.CLONE_NEWNS)
+            libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+            try:
+                libc.mount("proc", "/proc", "proc", 0, "pidns=/proc/self/ns/pid")
+            except OSError:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Give back the descriptors."""
+        for fd in (self._root, *self._fds):
+            os.close(fd)
+        self._fds.clear()
+
+    def __enter__(self) -> None:
+        """Leave."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Come back; a process that cannot is of no use any more."""
+        for fd, flag in self._fds.items():
+            libc.setns(fd, flag)
+        # setns(2) has led to the root of the mount namespace, which a chroot's is not.
+        self.is_chroot = not os.path.samestat(os.stat("/"), os.fstat(self._root))
+        if self.is_chroot:
+            os.fchdir(self._root)
+            os.chroot(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A sandbox that has everything, once init has copied the mounts."""
+
+    init: int  #: pid
+    pidfd: int
+    notes: tuple[str, ...]
+    layers: dict[str, int]  #: descriptors, see `prepare_root.open_layers`
+
+    @property
+    def covered(self) -> bool:
+        """Whether the old root is still there, under the new one."""
+        return prepare_root.is_covered(self.notes)
+
+
+def assemble(order: Order, home: Home, report: int, life: int) -> Assembled:
+    """Build the sandbox of *order*; its init is told to go on by one byte to the other *life*.
+
+    Raises `SandboxError`.
+    """
+    pid = pidfd = -1
+    layers: dict[str, int] = {}
+    try:
+        with home:
+            with step("make mount namespace"):
+                libc.unshare(libc.CLONE_NEWNS)
+            notes = prepare_root.lay_out(order, userns=False)
+            layers = prepare_root.open_layers(order)
+            with step("make namespaces"):
+                pid = libc.clone(namespaces.flags(order.spec) & ~libc.CLONE_NEWNS)
+            if pid == 0:
+                init.be_assembled(report, life)
+            pidfd = os.pidfd_open(pid)
+            namespaces.write_maps(order.maps, pid)
+            notes += _furnish(order, home, pid, pidfd)
+    except (OSError, SandboxError) as error:
+        if pid > 0:
+            os.kill(pid, signal.SIGKILL)
+            patience.reap(pid)
+        for fd in (pidfd, *layers.values()):
+            if fd >= 0:
+                os.close(fd)
+        if isinstance(error, SandboxError):
+            raise
+        raise SandboxError.from_os_error(error) from None
+    return Assembled(pid, pidfd, notes, layers)
+
+
+def _furnish(order: Order, home: Home, pid: int, pidfd: int) -> tuple[str, ...]:
+    """Go where init is, and finish there what it takes its namespaces for."""
+    visited = namespaces.flags(order.spec) & ~(libc.CLONE_NEWUSER | libc.CLONE_NEWNS)
+    with step("enter namespaces"):
+        libc.setns(pidfd, visited)
+    if order.spec.hostname is not None:
+        libc.sethostname(order.spec.hostname)
+    notes = prepare_root.set_up_network(order, userns=False)
+    if home.knows_pidns:
+        return notes + prepare_root.enter_root(order, userns=False, pids_of=pid)
+    return notes + _enter_by_child(order)
+
+
+def _enter_by_child(order: Order) -> tuple[str, ...]:
+    """Have the root entered by a child, which is in the PID namespace that its proc will show.
+
+    pivot_root(2) takes along every process whose root was the old one, the caller too.
+    """
+    answer, answer_end = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        word: dict[str, object] = {"error": {}}
+        try:
+            word = {"notes": prepare_root.enter_root(order, userns=False)}
+        except OSError as error:
+            word = {"error": SandboxError.from_os_error(error).to_json()}
+        except SandboxError as error:
+            word = {"error": error.to_json()}
+        finally:
+            os.write(answer_end, json.dumps(word).encode())
+            os._exit(0)
+    os.close(answer_end)
+    words, status = patience.hear(answer, pid)
+    if status is None or not words:
+        raise SandboxError("enter root", f"no answer of {patience.describe(pid)}")
+    said = json.loads(words)
+    if "error" in said:
+        raise SandboxError.from_json(said["error"])
+    return tuple(said["notes"])

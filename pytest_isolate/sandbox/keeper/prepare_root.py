@@ -1,0 +1,193 @@
+"""The steps that put a root together and enter it, the same whoever takes them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+import errno
+import os
+from typing import TYPE_CHECKING
+from typing import Final
+
+from pytest_isolate.sandbox import mounts
+from pytest_isolate.sandbox import remedies
+from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.errors import step
+from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.linux import loopback
+from pytest_isolate.sandbox.linux import mountinfo
+from pytest_isolate.sandbox.mounts.readonly import make_read_only
+from pytest_isolate.sandbox.spec import Network
+from pytest_isolate.sandbox.spec import User
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_isolate.sandbox.keeper.build_plan import Order
+    from pytest_isolate.sandbox.spec import Spec
+
+#: What a filter, or a kernel without the call, answers.
+_NOT_ALLOWED: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
+#: File systems in which user 0 changes the kernel's settings.
+_KERNELS_KNOBS: Final = frozenset({"proc", "sysfs"})
+#: What writing to a masked /proc/sys, or one that is not there, answers.
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT})
+_COVERED: Final = "chroot (pivot_root refused"
+
+
+def lay_out(order: Order, *, userns: bool) -> tuple[str, ...]:
+    """Mount what of the plan needs no namespace but the mounts' own; return notes.
+
+    *userns* says that this is done in a user namespace, and not as the machine's root.
+    """
+    libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+    size = f",size={order.staging_size}" if order.staging_size else ""
+    libc.mount("isolate", order.staging, "tmpfs", libc.MS_NODEV, f"mode=0755{size}")
+    os.mkdir(order.newroot, 0o755)
+    os.mkdir(order.layers, 0o700)
+    if not userns:
+        _make_mount_point(order)
+    return mounts.execute(
+        order.plan.outer,
+        order.newroot,
+        order.layers,
+        userns=userns,
+        store=order.store,
+        groups=order.groups,
+    )
+
+
+def open_layers(order: Order) -> dict[str, int]:
+    """Return descriptors of the directories that take what is written, if it may be looked at.
+
+    They are called `layers` (the upper layers of overlays) and `fresh PATH`; no path leads to the
+    first from inside. One that is not surveyed, but may run out of memory, has only that. To be
+    called between `lay_out` and `enter_root`.
+    """
+    if not order.spec.surveyed and order.spec.limits.memory is None:
+        return {}
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    opened = {"layers": os.open(order.layers, flags)}
+    if not order.spec.surveyed:
+        return opened
+    # Below a root directory that anybody wrote, a path may be a link that leads out.
+    top = os.open(order.newroot, flags)
+    resolve = libc.RESOLVE_IN_ROOT | libc.RESOLVE_NO_MAGICLINKS
+    try:
+        for path in order.fresh:
+            opened[f"fresh {path}"] = libc.openat2(top, path, flags, resolve=resolve)
+    finally:
+        os.close(top)
+    return opened
+
+
+def enter_root(order: Order, *, userns: bool, pids_of: int | None = None) -> tuple[str, ...]:
+    """Mount the rest, and make the new root this mount namespace's; the old one is gone.
+
+    *pids_of* is a process in whose PID namespace the sandbox is, if it is not the caller's.
+    """
+    if userns:
+        # Mounts that came from another user namespace are locked, and a locked mount cannot
+        # become the root; the top of a fresh recursive bind is not locked.
+        _make_mount_point(order)
+    notes = mounts.execute(
+        order.plan.inner, order.newroot, order.layers, userns=userns, pids_of=pids_of
+    )
+    os.chdir(order.newroot)
+    return (*notes, *change_root(order.spec))
+
+
+def set_up_network(order: Order, *, userns: bool) -> tuple[str, ...]:
+    """Make the current network namespace, the sandbox's, its own to use; return notes.
+
+    To be called before `enter_root`, after which the kernel's settings are read-only.
+    """
+    if order.spec.network is Network.HOST:
+        return ()
+    if order.spec.network is Network.LOOPBACK:
+        loopback.loopback_up()
+    refused = _give_network(order, "/proc")
+    if refused and not userns:
+        # As containers have it without `--privileged`; but their root may mount another one.
+        proc = f"{order.staging}/proc"
+        os.mkdir(proc)
+        libc.mount("proc", proc, "proc")
+        refused = _give_network(order, proc)
+        libc.umount2(proc, libc.MNT_DETACH)
+    why = f"(setting refused: {refused})"
+    return (f"low ports and ping for user 0 alone {why}",) if refused else ()
+
+
+def _give_network(order: Order, proc: str) -> str:
+    """Let everybody inside use the network, by *proc*; return "", or what refuses it."""
+    gids = order.maps.gids
+    first = min(ids.inside for ids in gids)
+    last = max(ids.inside + ids.count - 1 for ids in gids)
+    try:
+        loopback.give_to_everybody(first, last, proc)
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+        return errno.errorcode[error.errno]
+    return ""
+
+
+def change_root(spec: Spec) -> tuple[str, ...]:
+    """Make the current directory, a mount point, the root; return a note if it is less so."""
+    try:
+        libc.pivot_root(".", ".")
+    except OSError as error:
+        note = _cover_root(spec, error)
+    else:
+        libc.umount2(".", libc.MNT_DETACH)
+        note = ()
+    os.chdir("/")
+    return note
+
+
+def _cover_root(spec: Spec, refused: OSError) -> tuple[str, ...]:
+    """Move the new root over the old one, as where pivot_root(2) is *refused*.
+
+    Docker's seccomp filter does so even with CAP_SYS_ADMIN. `..` of the new root is the new root,
+    and only who may unmount it sees the old one again: `User.ROOT` may, and is refused.
+    """
+    if refused.errno not in _NOT_ALLOWED:
+        raise refused
+    if spec.user is User.ROOT:
+        mend = remedies.for_namespaces(refused.errno, remedies.Signs.read())
+        raise SandboxError.from_os_error(refused, "pivot_root, which user root needs", mend)
+    with step("change root by chroot"):
+        _strip_root()
+        libc.mount(".", "/", None, libc.MS_MOVE)
+        os.chroot(".")
+    why = errno.errorcode[refused.errno]
+    return (f"the old root covered and not gone: chroot (pivot_root refused: {why})",)
+
+
+def _strip_root() -> None:
+    """Unmount what lies on the old root; a proc or sysfs that is locked to it becomes read-only.
+
+    A nested user namespace may mount one as writable as any that its mount namespace has, in sight
+    or covered, see mnt_already_visible() in fs/namespace.c.
+    """
+    new = os.getcwd()
+    for mount in reversed(mountinfo.current()):
+        if os.path.commonpath((mount.target, new)) in {mount.target, new}:
+            continue  # the new root is on it, or it is on the new root
+        try:
+            libc.umount2(mount.target, libc.MNT_DETACH)
+        except OSError:
+            if mount.fstype in _KERNELS_KNOBS and not mount.read_only:
+                # Out of reach below another locked mount is the proc that an enclosing sandbox has
+                # for those in it, as writable as it lets its user be.
+                with suppress(FileNotFoundError):
+                    make_read_only(mount.target, libc.MOUNT_ATTR_RDONLY, recursive=False)
+
+
+def is_covered(notes: Iterable[str]) -> bool:
+    """Return whether `enter_root` said that it has covered the old root."""
+    return any(_COVERED in note for note in notes)
+
+
+def _make_mount_point(order: Order) -> None:
+    """Bind the new root onto itself: only a mount point can become the root."""
+    libc.mount(order.newroot, order.newroot, None, libc.MS_BIND | libc.MS_REC)

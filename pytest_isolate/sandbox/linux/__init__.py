@@ -1,0 +1,1 @@
+"""System calls, /proc, pidfds: knows no sandbox."""

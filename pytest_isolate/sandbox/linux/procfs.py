@@ -1,0 +1,189 @@
+"""What is in a sandbox at one moment: its processes, and its memory by kind.
+
+Taken when something has gone wrong, from outside. Processes come and go meanwhile, so what cannot
+be read any more is left out.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import field
+from operator import attrgetter
+import os
+import shlex
+from typing import TYPE_CHECKING
+from typing import Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Mapping
+
+_MOST_MEASURED: Final = 64  #: processes whose share is asked for: the kernel walks their memory
+_LONGEST: Final = 4096
+_KIB: Final = 1024
+SHARED: Final = "tmpfs and shared memory"  #: what that kind is called in a report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inmate:
+    """One process of a sandbox. Sizes in bytes."""
+
+    pid: int  #: as the sandbox numbers it
+    outer: int  #: its pid outside
+    command: str
+    is_main: bool  #: whether it is the process that was put into the sandbox
+    rss: int  #: memory that it sees, the caller's before the fork included
+    pss: int | None = None  #: its part of that, shared memory divided by the sharers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Large:
+    """A large file that a sandbox has in memory, or was copying there."""
+
+    path: str  #: inside
+    size: int  #: bytes, in memory or to be copied
+    of_host: bool = False  #: whether it is a copy of one of the host's
+    copying: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A sandbox at one moment."""
+
+    processes: tuple[Inmate, ...] = ()  #: without PID 1, the largest first
+    memory: Mapping[str, int] = field(default_factory=dict)  #: bytes by kind
+    killed: tuple[Inmate, ...] = ()  #: whom the kernel killed for memory
+    files: tuple[Large, ...] = ()  #: of one that was out of memory, the largest first
+    seen: float | None = None  #: when, by the monotonic clock; `None` is after the process's end
+
+
+def inmates(pids: Iterable[int], main: int) -> tuple[Inmate, ...]:
+    """Return the processes *pids*, the largest first, without those that are dead.
+
+    *main* is the one that was put into the sandbox.
+    """
+    alive = []
+    for pid in pids:
+        with suppress(OSError, KeyError, ValueError, IndexError):
+            alive.append(_inmate(pid, main))
+    alive.sort(key=attrgetter("rss"), reverse=True)
+    measured = [_measured(inmate) for inmate in alive[:_MOST_MEASURED]]
+    return (*measured, *alive[_MOST_MEASURED:])
+
+
+def pid_of(pidfd: int) -> int:
+    """Return the process that *pidfd* stands for; raise `OSError` or `KeyError` if it is gone."""
+    return int(_status(f"self/fdinfo/{pidfd}")["Pid"])
+
+
+def namespace_of(init: int) -> list[int]:
+    """Return the pids of the processes in the PID namespace of the pidfd *init*, without that."""
+    try:
+        first = str(pid_of(init))
+        namespace = os.readlink(f"/proc/{first}/ns/pid")
+    except (OSError, KeyError):
+        return []
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and name != first:
+            with suppress(OSError):
+                if os.readlink(f"/proc/{name}/ns/pid") == namespace:
+                    found.append(int(name))
+    return found
+
+
+def _inmate(pid: int, main: int) -> Inmate:
+    """Return one process; raise KeyError if it is dead and not waited for."""
+    status = _status(f"{pid}/status")
+    words = [os.fsdecode(word) for word in _read(f"{pid}/cmdline").split(b"\0")]
+    return Inmate(
+        pid=int(status["NSpid"].split()[-1]),
+        outer=pid,
+        command=shlex.join(words[:-1]) or f"[{status['Name']}]",
+        is_main=pid == main,
+        rss=_kib(status["VmRSS"]),
+    )
+
+
+def _measured(inmate: Inmate) -> Inmate:
+    try:
+        pss = _kib(_status(f"{inmate.outer}/smaps_rollup")["Pss"])
+    except (OSError, KeyError):
+        return inmate
+    return Inmate(
+        pid=inmate.pid,
+        outer=inmate.outer,
+        command=inmate.command,
+        is_main=inmate.is_main,
+        rss=inmate.rss,
+        pss=pss,
+    )
+
+
+def _kib(text: str) -> int:
+    return int(text.split(maxsplit=1)[0]) * _KIB
+
+
+def _status(name: str) -> dict[str, str]:
+    return parse_status(_read(name).decode(errors="replace"))
+
+
+def parse_status(text: str) -> dict[str, str]:
+    """Return the values of `Name: value` lines by name."""
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _read(name: str) -> bytes:
+    fd = os.open(f"/proc/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _LONGEST)
+    finally:
+        os.close(fd)
+
+
+def catches(pid: int, number: int, *, unless_blocked: bool = False) -> bool:
+    """Return whether process *pid* has a handler for the signal *number*.
+
+    *unless_blocked*: and its main thread does not block it.
+    """
+    try:
+        status = _status(f"{pid}/status")
+        caught = int(status["SigCgt"], 16)
+        if unless_blocked:
+            caught &= ~int(status["SigBlk"], 16)
+    except (OSError, KeyError):
+        return False
+    return bool(caught >> (number - 1) & 1)
+
+
+def waiting_thread(pid: int) -> int | None:
+    """Return the thread of process *pid* that waits for memory, or for something just as firmly."""
+    try:
+        names = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return None
+    for name in names:
+        with suppress(OSError):
+            # The name in parentheses may contain anything, see proc_pid_stat(5).
+            if _read(f"{pid}/task/{name}/stat").rpartition(b") ")[2].startswith(b"D"):
+                return int(name)
+    return None
+
+
+def by_kind(statistics: Mapping[str, int]) -> dict[str, int]:
+    """Return bytes by kind in the words of a report, from `memory.stat` of either version."""
+    if not statistics:
+        return {}
+    shared = statistics.get("shmem", 0)
+    files = statistics.get("file", statistics.get("cache", 0)) - shared
+    # Version 2 has a sum of it since Linux 5.18.
+    parts = ("slab", "kernel_stack", "pagetables", "percpu", "sock")
+    kernel = statistics.get("kernel", sum(statistics.get(part, 0) for part in parts))
+    return {
+        "anonymous": statistics.get("anon", statistics.get("rss", 0)),
+        SHARED: shared,
+        "cache of other files": max(0, files),
+        "kernel": kernel,
+    }

@@ -1,0 +1,1 @@
+"""From outside: one process watched to its end, and what it left."""

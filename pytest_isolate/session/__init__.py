@@ -1,0 +1,1 @@
+"""In pytest's process: what runs when, and what pytest's hooks hear of it."""
