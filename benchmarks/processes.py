@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from pytest_isolate.sandbox import _libc  # noqa: PLC2701  # this project's own
+from pytest_isolate.sandbox.linux import libc  # this project's own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ def run(argv: list[str], env: Mapping[str, str], log: Path) -> Run:
     daemon of the command is waited for, and paid for, as well. What cannot be seen is a child that
     the kernel reaped because its parent ignores SIGCHLD (wait(2)).
     """
-    _libc.prctl(_libc.PR_SET_CHILD_SUBREAPER, 1)
+    libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

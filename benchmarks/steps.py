@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 from stopwatch import Track
 from stopwatch import time_calls
 
-from pytest_isolate.sandbox import _libc  # noqa: PLC2701  # this project's own
-from pytest_isolate.sandbox import entry
-from pytest_isolate.sandbox import init
-from pytest_isolate.sandbox import keeper
-from pytest_isolate.sandbox import namespaces
-from pytest_isolate.sandbox import network
-from pytest_isolate.sandbox import privileges
-from pytest_isolate.sandbox import process
-from pytest_isolate.sandbox import staging
-from pytest_isolate.sandbox import supervisor
 from pytest_isolate.sandbox.cgroups import Cgroups
-from pytest_isolate.sandbox.keeper import Keeper
-from pytest_isolate.sandbox.pool import Lease
+from pytest_isolate.sandbox.handle import Lease
+from pytest_isolate.sandbox.keeper import init
+from pytest_isolate.sandbox.keeper import prepare_root
+from pytest_isolate.sandbox.keeper import service
+from pytest_isolate.sandbox.keeper.service import Keeper
+from pytest_isolate.sandbox.launch import entry
+from pytest_isolate.sandbox.launch import forks
+from pytest_isolate.sandbox.launch import hardening
+from pytest_isolate.sandbox.launch import namespaces
+from pytest_isolate.sandbox.launch import process
+from pytest_isolate.sandbox.linux import libc  # this project's own
+from pytest_isolate.sandbox.linux import loopback
 from pytest_isolate.sandbox.pool import Pool
+from pytest_isolate.sandbox.supervise import execution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,20 +32,20 @@ class Tracks:
     """The stopwatches. They must be in place before the keeper is forked."""
 
     def __init__(self) -> None:
-        user, cgroup = _libc.CLONE_NEWUSER, _libc.CLONE_NEWCGROUP
+        user, cgroup = libc.CLONE_NEWUSER, libc.CLONE_NEWCGROUP
         # Parent and test process.
         self.bare_fork = Track()
         self.life = Track()
         self.order = time_calls(Pool, "prepare")
         self.lease = time_calls(Pool, "lease")
-        self.spawn = time_calls(supervisor, "spawn")
-        self.fork = time_calls(process, "_fork")
+        self.spawn = time_calls(execution, "spawn")
+        self.fork = time_calls(forks, "fork")
         self.join = time_calls(entry, "join")
-        self.setns = time_calls(_libc, "setns", lambda _, flags: bool(flags & user))
-        self.cgroup_ns = time_calls(_libc, "unshare", lambda flags: flags == cgroup)
+        self.setns = time_calls(libc, "setns", lambda _, flags: bool(flags & user))
+        self.cgroup_ns = time_calls(libc, "unshare", lambda flags: flags == cgroup)
         self.settle = time_calls(entry, "settle")
-        self.cover = time_calls(entry, "cover_descriptors")
-        self.drop = time_calls(privileges, "drop")
+        self.take_in = time_calls(process, "take_in")
+        self.drop = time_calls(hardening, "drop_capabilities")
         self.confined = Track()
         self.main = Track()
         self.wait = time_calls(process.Process, "wait")
@@ -53,12 +54,12 @@ class Tracks:
         # Keeper. What it does as the machine's root, its builder and init do elsewhere.
         self.prepare = time_calls(Keeper, "_prepare")
         self.create = time_calls(Cgroups, "create")
-        self.assemble = time_calls(keeper, "assemble")
-        self.lay_out = time_calls(staging, "lay_out")
-        self.clone = time_calls(_libc, "clone")
+        self.assemble = time_calls(service, "assemble")
+        self.lay_out = time_calls(prepare_root, "lay_out")
+        self.clone = time_calls(libc, "clone")
         self.maps = time_calls(namespaces, "write_maps")
-        self.loopback = time_calls(network, "loopback_up")
-        self.enter_root = time_calls(staging, "enter_root")
+        self.loopback = time_calls(loopback, "loopback_up")
+        self.enter_root = time_calls(prepare_root, "enter_root")
         self.hand_over = time_calls(Keeper, "_hand_over")
         self.dismiss = time_calls(Keeper, "_retire")
         self.bury = time_calls(Keeper, "_bury")
@@ -84,8 +85,8 @@ class Tracks:
         yield "  child: join", _lengths(self.join)
         yield "    cgroups", _between(self.join.starts, self.cgroup_ns.starts)
         yield "    cgroup namespace", _lengths(self.cgroup_ns)
+        yield "  child: take descriptors in", _lengths(self.take_in)
         yield "  child: settle", _lengths(self.settle)
-        yield "    cover descriptors", _lengths(self.cover)
         yield "    drop capabilities", _lengths(self.drop)
         yield (
             "  settled to Confined in the parent",

@@ -26,13 +26,13 @@ from typing import NamedTuple
 
 from steps import Tracks
 
-from pytest_isolate.policy import Policy
-from pytest_isolate.policy import Resolved
-from pytest_isolate.policy import resolve
-from pytest_isolate.sandbox import keeper
-from pytest_isolate.sandbox import supervisor
-from pytest_isolate.sandbox.entry import Entry
+from pytest_isolate.policy.model import Policy
+from pytest_isolate.policy.resolution import Resolved
+from pytest_isolate.policy.resolution import resolve
+from pytest_isolate.sandbox.keeper import service
+from pytest_isolate.sandbox.launch.entry import Entry
 from pytest_isolate.sandbox.pool import Pool
+from pytest_isolate.sandbox.supervise import execution
 from pytest_isolate.wire.channel import Socket
 from pytest_isolate.wire.frames import Confined
 
@@ -72,7 +72,7 @@ class Bench:
             lease = self._pool.lease(self._spec)
             if not pause and number + 1 < count:
                 self._pool.prepare(self._spec)
-            end = supervisor.run(lease, self._entry, self._main, on_frame=self._hear)
+            end = execution.run(lease, self._entry, self._main, on_frame=self._hear)
             lease.retire()
             self._tracks.life.note(start, time.monotonic_ns())
             if not end.said_bye:
@@ -120,7 +120,7 @@ def _start_keeper() -> Pool:
             os.dup2(stderr, 2)
             ours.close()
             os.setsid()
-            keeper.main(theirs.detach(), parent)
+            service.main(theirs.detach(), parent, parent)
         except BaseException:  # noqa: BLE001  # the outermost frame of a forked child
             traceback.print_exc()
         finally:
