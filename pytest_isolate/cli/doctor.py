@@ -1,4 +1,4 @@
-"""`doctor`: what this machine gives, tried for real, and the mend for what is missing."""
+"""`doctor`: what this machine gives, tried for real, and the fix for what is missing."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _sandbox(error: SandboxError | None) -> Capability:
     if error is None:
         return Capability(name="sandbox", available=True, how="a process has run in it")
     why = f"{error.what}: {error.why}"
-    return Capability(name="sandbox", available=False, why=why, mend=error.mend, code=error.code)
+    return Capability(name="sandbox", available=False, why=why, fix=error.fix, code=error.code)
 
 
 def _try_sandbox(pool: Pool, spec: Spec) -> SandboxError | None:
@@ -119,7 +119,7 @@ def _try_sandbox(pool: Pool, spec: Spec) -> SandboxError | None:
     except SandboxError as error:
         return error
     death = death_of(end.outcome, complete=end.said_bye)
-    return None if death is None else SandboxError("run a process in it", death.line, death.mend)
+    return None if death is None else SandboxError("run a process in it", death.line, death.fix)
 
 
 def _try_cap(pool: Pool, spec: Spec, memory: Capability) -> Capability:
@@ -129,9 +129,7 @@ def _try_cap(pool: Pool, spec: Spec, memory: Capability) -> Capability:
         end = _run(pool, small, lambda _: _use(_TOO_MUCH))
     except SandboxError as error:
         why = f"{error.what}: {error.why}"
-        return dataclasses.replace(
-            memory, available=False, why=why, mend=error.mend, code=error.code
-        )
+        return dataclasses.replace(memory, available=False, why=why, fix=error.fix, code=error.code)
     if isinstance(end.outcome, OutOfMemory):
         how = f"{memory.how}; a process over a cap of {format_size(_CAP)} was killed"
         return dataclasses.replace(memory, how=how)

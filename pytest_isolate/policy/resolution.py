@@ -213,4 +213,4 @@ def _quote(policy: Policy, name: str) -> str:
 
 def _error(what: str, capability: str, capabilities: Capabilities) -> SandboxError:
     reason = capabilities[capability]
-    return SandboxError(what, reason.why, reason.mend, code=reason.code)
+    return SandboxError(what, reason.why, reason.fix, code=reason.code)

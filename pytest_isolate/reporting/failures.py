@@ -42,13 +42,13 @@ class Death:
 
     line: str
     word: str  #: the property `isolate.outcome`
-    mend: str = ""
+    fix: str = ""
     ours: bool = False  #: the sandbox's failure and not the test's, so no xfail mark expects it
 
     @property
     def text(self) -> str:
         """The failure's text."""
-        return f"{self.line}\n{self.mend}" if self.mend else self.line
+        return f"{self.line}\n{self.fix}" if self.fix else self.line
 
 
 def death_of(
@@ -103,7 +103,7 @@ def _cut_short(
 def isolation_failed(error: SandboxError) -> Death:
     """Return the death of a test whose sandbox could not be had."""
     line = f"Isolation failed: {error.what}: {error.why}"
-    return Death(line=line, word="isolation", mend=error.mend, ours=True)
+    return Death(line=line, word="isolation", fix=error.fix, ours=True)
 
 
 def _oom(outcome: OutOfMemory) -> str:

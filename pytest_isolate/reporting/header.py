@@ -74,8 +74,8 @@ def _less(capabilities: Capabilities) -> Iterator[str]:
     """Yield what of the root is less than it should be."""
     yield from (lacks for name in _OF_ROOT if (lacks := capabilities[name].lacks))
     mounts = capabilities["mounts"]
-    if mounts.lacks:  # told with its mend, for who has no doctor at hand
-        yield f"{mounts.lacks} ({mounts.mend})"
+    if mounts.lacks:  # told with its fix, for who has no doctor at hand
+        yield f"{mounts.lacks} ({mounts.fix})"
 
 
 def _root(root: Root, capabilities: Capabilities) -> str:

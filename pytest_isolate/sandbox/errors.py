@@ -15,23 +15,23 @@ class SandboxError(Exception):
     """A sandbox could not be had.
 
     *what* names the step and the object ("mount proc on /proc"), *why* the reason (the kernel's
-    own words where it gave one), *mend* what its user can do about it, or "".
+    own words where it gave one), *fix* what its user can do about it, or "".
     """
 
-    def __init__(self, what: str, why: str, mend: str = "", *, code: int = 0) -> None:
-        super().__init__(what, why, mend)
+    def __init__(self, what: str, why: str, fix: str = "", *, code: int = 0) -> None:
+        super().__init__(what, why, fix)
         self.what = what
         self.why = why
-        self.mend = mend
+        self.fix = fix
         self.code = code  #: the errno, or 0
 
     def __str__(self) -> str:
-        """Return one line: the step, the reason and the mend."""
+        """Return one line: the step, the reason and the fix."""
         line = f"{self.what}: {self.why}"
-        return f"{line} ({self.mend})" if self.mend else line
+        return f"{line} ({self.fix})" if self.fix else line
 
     @classmethod
-    def from_os_error(cls, error: OSError, what: str = "", mend: str = "") -> SandboxError:
+    def from_os_error(cls, error: OSError, what: str = "", fix: str = "") -> SandboxError:
         """Return *error* of a system call, whose own text names the call and the path."""
         code = error.errno or 0
         call, _, why = (error.strerror or str(error)).partition(": ")
@@ -39,11 +39,11 @@ class SandboxError(Exception):
             call, why = "", os.strerror(code) if code else str(error)
         place = os.fsdecode(error.filename) if error.filename is not None else ""
         step = what or " ".join(part for part in (call, place) if part)
-        return cls(step, why, mend, code=code)
+        return cls(step, why, fix, code=code)
 
     def to_json(self) -> dict[str, object]:
         """Return this error as JSON values."""
-        return {"what": self.what, "why": self.why, "mend": self.mend, "code": self.code}
+        return {"what": self.what, "why": self.why, "fix": self.fix, "code": self.code}
 
     @classmethod
     def from_json(cls, data: dict[str, object]) -> SandboxError:
@@ -52,7 +52,7 @@ class SandboxError(Exception):
         return cls(
             str(data["what"]),
             str(data["why"]),
-            str(data["mend"]),
+            str(data["fix"]),
             code=code if isinstance(code, int) else 0,
         )
 

@@ -1,4 +1,4 @@
-"""What this machine gives, each with its reason and its mend: plain data.
+"""What this machine gives, each with its reason and its fix: plain data.
 
 `probe` fills it by trying, the policy's resolution and `doctor` read it.
 """
@@ -33,7 +33,7 @@ class Capability:
     how: str = ""  #: how it was had: "cgroup v2", "one overlay per mount point"
     lacks: str = ""  #: what is less than it should be of an available one: "read-only: /data"
     why: str = ""  #: why not: the failing step and the kernel's words
-    mend: str = ""  #: what to do about it here
+    fix: str = ""  #: what to do about it here
     code: int = 0  #: the errno, or 0
 
     @property

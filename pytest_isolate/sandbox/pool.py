@@ -79,7 +79,7 @@ class Pool:
         try:
             return cls._start(os.getpid() if head is None else head)
         except SandboxError as error:
-            error.mend = error.mend or remedies.for_namespaces(error.code, remedies.Signs.read())
+            error.fix = error.fix or remedies.for_namespaces(error.code, remedies.Signs.read())
             raise KeeperError(str(error)) from None
 
     @classmethod

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Environment(enum.StrEnum):
-    """Where this process runs, as far as it makes a difference to the mend."""
+    """Where this process runs, as far as it makes a difference to the fix."""
 
     PODMAN = "podman"
     KUBERNETES = "Kubernetes"
@@ -173,7 +173,7 @@ class Signs:
 
 
 def for_namespaces(code: int, signs: Signs) -> str:
-    """Return the mend for namespaces or mounts refused with errno *code*, or ""."""
+    """Return the fix for namespaces or mounts refused with errno *code*, or ""."""
     if code == errno.ENOSPC:
         environment = Environment.LIMIT
     elif code in _REFUSALS:
@@ -182,17 +182,17 @@ def for_namespaces(code: int, signs: Signs) -> str:
         return _FOR_DEPTH
     else:
         return ""
-    mend = FOR_NAMESPACES.get(environment, "")
+    fix = FOR_NAMESPACES.get(environment, "")
     if environment in _ON_HOST and signs.container() is not None and signs.filtered:
-        return f"on the container's host: {mend}"
-    return mend
+        return f"on the container's host: {fix}"
+    return fix
 
 
 def in_chroot() -> SandboxError:
     """Return what the kernel says of a user namespace inside a chroot."""
     code = errno.EPERM
-    mend = FOR_NAMESPACES[Environment.CHROOT]
-    return SandboxError("make user namespace", os.strerror(code), mend, code=code)
+    fix = FOR_NAMESPACES[Environment.CHROOT]
+    return SandboxError("make user namespace", os.strerror(code), fix, code=code)
 
 
 def pretended() -> SandboxError | None:
@@ -204,31 +204,31 @@ def pretended() -> SandboxError | None:
     if not name:
         return None
     why = f"{name} answers for the kernel, and would not in a sandbox"
-    mend = FOR_NAMESPACES[Environment.FAKED]
-    return SandboxError("make user namespace", why, mend, code=errno.EPERM)
+    fix = FOR_NAMESPACES[Environment.FAKED]
+    return SandboxError("make user namespace", why, fix, code=errno.EPERM)
 
 
 def for_proc(code: int, signs: Signs) -> str:
-    """Return the mend for a proc that was refused with errno *code*, or ""."""
+    """Return the fix for a proc that was refused with errno *code*, or ""."""
     return _in_container(FOR_PROC, signs) if code in _REFUSALS else ""
 
 
 def for_hostname(code: int, signs: Signs) -> str:
-    """Return the mend for a host name that was refused with errno *code*, or ""."""
+    """Return the fix for a host name that was refused with errno *code*, or ""."""
     if code not in _REFUSALS:
         return ""
     return _in_container(FOR_HOSTNAME, signs) or FOR_NAMESPACES.get(signs.environment(), "")
 
 
 def for_cgroups(signs: Signs) -> str:
-    """Return the mend for cgroups that are mounted read-only, or ""."""
-    mend = _in_container(FOR_CGROUPS, signs)
+    """Return the fix for cgroups that are mounted read-only, or ""."""
+    fix = _in_container(FOR_CGROUPS, signs)
     # What an engine makes writable belongs to the container's root.
-    return f"as root in the container: {mend}" if mend and signs.uid else mend
+    return f"as root in the container: {fix}" if fix and signs.uid else fix
 
 
 def for_delegation(version: str, path: str, signs: Signs) -> str:
-    """Return the mend for a cgroup of *version* at *path* that its user may not write to."""
+    """Return the fix for a cgroup of *version* at *path* that its user may not write to."""
     if version == "v1":
         # systemd does not delegate v1 hierarchies (systemd.resource-control(5), Delegate=).
         return f"as root, with the shell's PID: {_give(f'{path}/uid{signs.uid}', signs.uid)}"
@@ -243,7 +243,7 @@ def for_delegation(version: str, path: str, signs: Signs) -> str:
 
 
 def for_strangers(path: str, signs: Signs) -> str:
-    """Return the mend for a v2 cgroup at *path* with processes in it that must not be moved."""
+    """Return the fix for a v2 cgroup at *path* with processes in it that must not be moved."""
     if signs.systemd:
         return f"give pytest a cgroup of its own: {_for_scope(signs)}"
     first = "make pytest the container's first process: exec pytest ..."
@@ -271,9 +271,9 @@ def _give(group: str, uid: int) -> str:
     return f"mkdir {group}; chown -R {uid} {group}; echo PID > {group}/cgroup.procs"
 
 
-def _in_container(mends: Mapping[Environment, str], signs: Signs) -> str:
+def _in_container(fixes: Mapping[Environment, str], signs: Signs) -> str:
     container = signs.container()
-    return "" if container is None else mends.get(container, "")
+    return "" if container is None else fixes.get(container, "")
 
 
 def _in_chroot() -> bool:

@@ -1,6 +1,6 @@
 """What can go wrong between two of our processes.
 
-Local and remote are told apart (as h11 does), because the mend differs: a local one is our bug or
+Local and remote are told apart (as h11 does), because the fix differs: a local one is our bug or
 a value that cannot travel, a remote one is a peer that may be hostile.
 """
 

@@ -1,4 +1,4 @@
-"""A kernel that refuses: one line with the reason and the mend, or a part of it on request."""
+"""A kernel that refuses: one line with the reason and the fix, or a part of it on request."""
 
 from __future__ import annotations
 
@@ -115,12 +115,12 @@ def test_plain_container_gives_a_part_of_isolation_on_request(place: Path) -> No
 
 
 @pytest.mark.usefixtures("footprint")
-def test_plain_container_is_refused_with_its_rows_and_mend(place: Path) -> None:
+def test_plain_container_is_refused_with_its_rows_and_fix(place: Path) -> None:
     done = pytest_under("EPERM", DOCKER, place, "-k", "pass")
 
     assert "isolate: all tests; not to be had (fail): a sandbox's " in done.stdout
     assert "(EPERM)" in done.stdout
-    assert "mend: " in done.stdout
+    assert "fix: " in done.stdout
     assert "ERROR test_x.py::test_pass" in done.stdout
     assert "\nIsolation failed: " in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
@@ -186,8 +186,8 @@ def test_each_call_that_is_refused_is_done_without_or_named(
         assert done.returncode == 0
     else:
         line = f"Isolation failed: {expected}: {os.strerror(code)}"
-        mend = for_namespaces(code, replace(Signs.read(), filtered=True))
+        fix = for_namespaces(code, replace(Signs.read(), filtered=True))
         assert len(failures) == 1
         assert failures[0].startswith(line)
-        assert mend in done.stdout
+        assert fix in done.stdout
         assert done.returncode == 1

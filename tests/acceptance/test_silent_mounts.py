@@ -127,7 +127,7 @@ def test_doctor_names_it(users: str, place: Path, tmp_path: Path) -> None:
     done = run([users], place, "-m", "pytest_isolate", "doctor", cwd=tmp_path)
 
     assert f"mounts      partial  left out, for it does not answer: {place}" in done.stdout
-    assert f"mend: see to who serves it, or take it off: umount -l {place}" in done.stdout
+    assert f"fix: see to who serves it, or take it off: umount -l {place}" in done.stdout
 
 
 def test_command_runs_without_it(users: str, place: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""In a container like Docker's, and podman's: what is had, and that each mend is one.
+"""In a container like Docker's, and podman's: what is had, and that each fix is one.
 
 `confine` runs a command in a container made as these make one, on this machine.
 """
@@ -30,7 +30,7 @@ KINDS: Final[dict[Environment, tuple[tuple[str, ...], str]]] = {
     Environment.KUBERNETES: (("--env", "KUBERNETES_SERVICE_HOST=10.0.0.1"), "/.dockerenv"),
     Environment.PODMAN: (("--engine", "podman"), "/run/.containerenv"),
 }
-#: What a mend says, as options of `confine`.
+#: What a fix says, as options of `confine`.
 OPTIONS: Final = {
     r"--privileged|privileged(?:: | = )true": ("--privileged",),
     r"seccomp[=:]unconfined|seccompProfile: \{type: Unconfined": ("--seccomp", "unconfined"),
@@ -109,66 +109,66 @@ def doctor(kind: Environment, *options: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def options_of(mend: str) -> tuple[str, ...]:
-    """Return what *mend* says as options of `confine`."""
-    return tuple(word for said, words in OPTIONS.items() if re.search(said, mend) for word in words)
+def options_of(fix: str) -> tuple[str, ...]:
+    """Return what *fix* says as options of `confine`."""
+    return tuple(word for said, words in OPTIONS.items() if re.search(said, fix) for word in words)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_plain_container_is_told_by_its_signs_and_mended_for_isolation(kind: Environment) -> None:
+def test_plain_container_is_told_by_its_signs_and_fixed_for_isolation(kind: Environment) -> None:
     found = doctor(kind)
-    mend = remedies.FOR_NAMESPACES[kind].split(", or ")[0]
+    fix = remedies.FOR_NAMESPACES[kind].split(", or ")[0]
 
     assert found[""]["environment"] == kind
     if kind is not Environment.PODMAN:  # whose seccomp filter lets them through
         assert found["sandbox"]["state"] == "no"
         assert found["userns"]["errno"] == "EPERM"
-        assert found["cgroup"]["mend"] == remedies.FOR_NAMESPACES[kind]
-    mended = doctor(kind, *options_of(mend))
-    assert mended["sandbox"]["state"] == "yes"
+        assert found["cgroup"]["fix"] == remedies.FOR_NAMESPACES[kind]
+    fixed = doctor(kind, *options_of(fix))
+    assert fixed["sandbox"]["state"] == "yes"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_last_alternative_gives_all_of_it_with_the_memory_cap(kind: Environment) -> None:
-    mend = remedies.FOR_NAMESPACES[kind].split(", or ")[-1]
-    found = doctor(kind, *options_of(mend))
+    fix = remedies.FOR_NAMESPACES[kind].split(", or ")[-1]
+    found = doctor(kind, *options_of(fix))
 
     for entry in found.values():
         assert entry.get("state", "yes") == "yes", entry
 
 
 @pytest.mark.parametrize("kind", remedies.FOR_PROC)
-def test_masked_proc_is_partial_and_mended(kind: Environment) -> None:
+def test_masked_proc_is_partial_and_fixed(kind: Environment) -> None:
     unconfined = ("--seccomp", "unconfined", "--apparmor", "unconfined")
     found = doctor(kind, *unconfined)
-    mended = doctor(kind, *unconfined, *options_of(remedies.FOR_PROC[kind]))
+    fixed = doctor(kind, *unconfined, *options_of(remedies.FOR_PROC[kind]))
 
     assert found["sandbox"]["state"] == "yes"
     assert found["proc"]["state"] == "partial"
-    assert found["proc"]["mend"] == remedies.FOR_PROC[kind]
-    assert mended["proc"]["state"] == "yes"
+    assert found["proc"]["fix"] == remedies.FOR_PROC[kind]
+    assert fixed["proc"]["state"] == "yes"
 
 
 @pytest.mark.parametrize("kind", remedies.FOR_CGROUPS)
-def test_read_only_cgroups_are_mended(kind: Environment) -> None:
+def test_read_only_cgroups_are_fixed(kind: Environment) -> None:
     unconfined = ("--seccomp", "unconfined", "--apparmor", "unconfined")
     found = doctor(kind, *unconfined)
-    mended = doctor(kind, *unconfined, *options_of(remedies.FOR_CGROUPS[kind].split(", or ")[0]))
+    fixed = doctor(kind, *unconfined, *options_of(remedies.FOR_CGROUPS[kind].split(", or ")[0]))
 
     assert found["memory"]["errno"] == "EROFS"
-    assert found["memory"]["mend"] == remedies.FOR_CGROUPS[kind]
-    assert mended["memory"]["state"] == "yes"
+    assert found["memory"]["fix"] == remedies.FOR_CGROUPS[kind]
+    assert fixed["memory"]["state"] == "yes"
 
 
 @pytest.mark.parametrize("kind", remedies.FOR_HOSTNAME)
-def test_host_name_is_missing_and_mended(kind: Environment) -> None:
+def test_host_name_is_missing_and_fixed(kind: Environment) -> None:
     found = doctor(kind)
-    mended = doctor(kind, *options_of(remedies.FOR_HOSTNAME[kind]))
+    fixed = doctor(kind, *options_of(remedies.FOR_HOSTNAME[kind]))
 
     assert found["sandbox"]["state"] == "yes"
     assert found["hostname"]["state"] == "no"
-    assert found["hostname"]["mend"] == remedies.FOR_HOSTNAME[kind]
-    assert mended["hostname"]["state"] == "yes"
+    assert found["hostname"]["fix"] == remedies.FOR_HOSTNAME[kind]
+    assert fixed["hostname"]["state"] == "yes"
 
 
 def test_docker_with_sys_admin_alone_covers_the_root() -> None:
@@ -200,7 +200,7 @@ def test_pytest_in_a_plain_container(kind: Environment, recourse: str, tmp_path:
         assert "userns+mnt+pid+uts+ipc+net+cgroup" in header
     elif recourse == "fail":
         assert "; not to be had (fail): a sandbox's userns: " in header
-        assert f"mend: {remedies.FOR_NAMESPACES[kind]}" in done.stdout
+        assert f"fix: {remedies.FOR_NAMESPACES[kind]}" in done.stdout
         assert "ERROR test_x.py::test_pass" in done.stdout
         assert "\nIsolation failed: a sandbox's userns: " in done.stdout
         return

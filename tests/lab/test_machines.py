@@ -1,4 +1,4 @@
-"""Machines that refuse user namespaces, or a cgroup: each is told, and its mend is one.
+"""Machines that refuse user namespaces, or a cgroup: each is told, and its fix is one.
 
 `vmlab` boots a kernel and runs one command in it as root, see ISOLATE_TEST_VMLAB.
 """
@@ -52,7 +52,7 @@ MACHINES: Final = {
     Environment.CLONE: Machine(sysctl="kernel.unprivileged_userns_clone=0", errno="EPERM"),
     Environment.APPARMOR: Machine(sysctl=f"{_RESTRICTS}=1", errno="EACCES", options=_UBUNTU),
 }
-#: As an ordinary user, twice: as the machine is, and after what was found is mended.
+#: As an ordinary user, twice: as the machine is, and after what was found is fixed.
 SCRIPT: Final = """
 doctor() {
     [ "$(cat /proc/sys/kernel/apparmor_restrict_unprivileged_userns 2> /dev/null)" = 1 ] ||
@@ -80,7 +80,7 @@ rm -f /.dockerenv /run/.containerenv
 useradd --uid 1001 lab
 doctor="$1 env HOME=/tmp PYTHONDONTWRITEBYTECODE=1 $0 -m pytest_isolate doctor --json"
 """
-#: Twice as well. What starts the second is the shell that the mend was told of.
+#: Twice as well. What starts the second is the shell that the fix was told of.
 CAPPED_SCRIPT: Final = f"""{_USER}
 $doctor
 printf '\\n\\f\\n'
@@ -112,57 +112,57 @@ $doctor
 
 
 @pytest.mark.parametrize("environment", MACHINES)
-def test_machine_that_refuses_is_told_and_mended(environment: Environment) -> None:
+def test_machine_that_refuses_is_told_and_fixed(environment: Environment) -> None:
     machine = MACHINES[environment]
-    mend = remedies.FOR_NAMESPACES[environment]
-    refused, mended = _twice(_run(machine.options, SCRIPT, machine.sysctl, mend))
+    fix = remedies.FOR_NAMESPACES[environment]
+    refused, fixed = _twice(_run(machine.options, SCRIPT, machine.sysctl, fix))
 
     assert refused["sandbox"]["state"] == "no"
     assert refused["userns"]["errno"] == machine.errno
-    assert refused["userns"]["mend"] == mend
-    assert mended["sandbox"]["state"] == "yes"
-    assert mended["userns"]["state"] == "yes"
+    assert refused["userns"]["fix"] == fix
+    assert fixed["sandbox"]["state"] == "yes"
+    assert fixed["userns"]["state"] == "yes"
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_user_without_a_cgroup_is_told_how_to_get_one(start: str) -> None:
     by_systemd = start == "systemd"
-    mend = remedies.for_delegation("v2", "", Signs(uid=1001, systemd=by_systemd))
-    told, _, _ = mend.removeprefix("as root, with the shell's PID: ").partition("; then in the ")
+    fix = remedies.for_delegation("v2", "", Signs(uid=1001, systemd=by_systemd))
+    told, _, _ = fix.removeprefix("as root, with the shell's PID: ").partition("; then in the ")
     machine = ("--systemd",) if by_systemd else ()
-    mending = told.replace("PID", "$$").replace("$(id -u)", "1001")
-    refused, mended = _twice(_run(machine, CAPPED_SCRIPT, STARTS[start], mending))
+    fixing = told.replace("PID", "$$").replace("$(id -u)", "1001")
+    refused, fixed = _twice(_run(machine, CAPPED_SCRIPT, STARTS[start], fixing))
 
     for name in ("memory", "pids", "cpu"):
         assert refused[name]["state"] == "no"
         assert refused[name]["errno"] == "EACCES"
-        assert refused[name]["mend"] == mend
-        assert mended[name]["state"] == "yes"
+        assert refused[name]["fix"] == fix
+        assert fixed[name]["state"] == "yes"
 
 
-def test_controller_that_systemd_does_not_delegate_is_named_and_had_after_its_mend() -> None:
-    mend = refusals.not_delegated("cpu", "/", exists=True).mend
-    lines = re.findall(r"add \[Service\] (.+), log in again", mend)
-    refused, mended = _twice(_run(("--systemd",), DELEGATED_SCRIPT, STARTS["systemd"], *lines))
+def test_controller_that_systemd_does_not_delegate_is_named_and_had_after_its_fix() -> None:
+    fix = refusals.not_delegated("cpu", "/", exists=True).fix
+    lines = re.findall(r"add \[Service\] (.+), log in again", fix)
+    refused, fixed = _twice(_run(("--systemd",), DELEGATED_SCRIPT, STARTS["systemd"], *lines))
 
     assert refused["cpu"]["state"] == "no"
     assert refused["cpu"]["why"] == "no delegated cpu controller"
-    assert refused["cpu"]["mend"] == mend
-    for entry in (refused["memory"], refused["pids"], mended["cpu"]):
+    assert refused["cpu"]["fix"] == fix
+    for entry in (refused["memory"], refused["pids"], fixed["cpu"]):
         assert entry["how"].startswith("cgroup v2, systemd scope")
 
 
-def test_container_s_shell_is_in_the_way_and_the_mend_moves_it() -> None:
-    mend = remedies.for_strangers("/sys/fs/cgroup", Signs())
-    told = mend.partition(" away: ")[2].removesuffix("pytest ...")
+def test_container_s_shell_is_in_the_way_and_the_fix_moves_it() -> None:
+    fix = remedies.for_strangers("/sys/fs/cgroup", Signs())
+    told = fix.partition(" away: ")[2].removesuffix("pytest ...")
     container = ("confine", "--privileged", "--dir", sys.prefix, *SHOWN, "--")
-    refused, mended = _twice(_run((), STRANGERS_SCRIPT, told, prefix=container))
+    refused, fixed = _twice(_run((), STRANGERS_SCRIPT, told, prefix=container))
 
     for name in ("memory", "pids", "cpu"):
         assert refused[name]["errno"] == "EBUSY"
         assert refused[name]["why"].startswith("cgroup shared with sh (1)")
-        assert refused[name]["mend"] == mend
-        assert mended[name]["how"].startswith("cgroup v2")
+        assert refused[name]["fix"] == fix
+        assert fixed[name]["how"].startswith("cgroup v2")
 
 
 def _run(

@@ -209,10 +209,10 @@ def test_each_controller_is_had_or_explained(cgroups: Cgroups) -> None:
     for entry in cgroups.capabilities:
         if entry.available:
             assert entry.how.startswith("cgroup v")
-            assert (entry.why, entry.mend, entry.code) == ("", "", 0)
+            assert (entry.why, entry.fix, entry.code) == ("", "", 0)
         else:
             assert entry.why
-            assert entry.mend
+            assert entry.fix
 
 
 @pytest.mark.needs(*CONTROLLERS)
@@ -273,11 +273,11 @@ def test_user_without_delegation_is_told_in_a_few_words(cgroups: Cgroups) -> Non
         # That of the memory goes on: with what else was tried to get one.
         assert entry.why.split("; ")[0] == f"no writable {name} cgroup"
         assert entry.errno_name == "EACCES"
-    assert error == f"memory cap: {found['memory'].why} ({found['memory'].mend})"
+    assert error == f"memory cap: {found['memory'].why} ({found['memory'].fix})"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can delegate")
-def test_mend_for_v1_works(cgroups: Cgroups, box: Group) -> None:
+def test_fix_for_v1_works(cgroups: Cgroups, box: Group) -> None:
     if {entry.how for entry in cgroups.capabilities} != {"cgroup v1"}:
         pytest.skip("a controller is on cgroup v2")
     for path in box.paths:
@@ -740,7 +740,7 @@ def test_strangers_are_named_and_nobody_moves(box: Group, unified_box: str) -> N
         assert not entry.available
         assert entry.why.split("; ")[0] == f"cgroup shared with {name} ({stranger.pid})"
         assert entry.errno_name == "EBUSY"
-        assert "systemd-run" in entry.mend or "exec pytest" in entry.mend
+        assert "systemd-run" in entry.fix or "exec pytest" in entry.fix
     assert unmoved
     assert cgroupfs.subgroups(unified_box) == []
 

@@ -247,7 +247,7 @@ def test_chroot_is_not_left_and_refuses(tmp_path: Path) -> None:
     assert found["sandbox"]["state"] == "no"
     assert found["userns"]["why"] == "make user namespace: Operation not permitted"
     assert found["userns"]["errno"] == "EPERM"
-    assert found["userns"]["mend"] == FOR_NAMESPACES[Environment.CHROOT]
+    assert found["userns"]["fix"] == FOR_NAMESPACES[Environment.CHROOT]
 
 
 def test_keeper_that_has_been_away_is_in_its_chroot_again(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def _backend(place: Place, controllers: tuple[str, ...], parent_pid: int) -> Bac
 
 def _unavailable(controller: str, error: SandboxError) -> Capability:
     return Capability(
-        name=controller, available=False, why=error.why, mend=error.mend, code=error.code
+        name=controller, available=False, why=error.why, fix=error.fix, code=error.code
     )
 
 

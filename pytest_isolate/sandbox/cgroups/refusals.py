@@ -1,4 +1,4 @@
-"""Why a controller cannot be had, in words short enough for the report header, and the mend."""
+"""Why a controller cannot be had, in words short enough for the report header, and the fix."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 def no_controller(controller: str) -> SandboxError:
     """Return the error for a kernel without *controller*."""
     # Raspberry Pi OS, for one, boots with cgroup_disable=memory.
-    mend = "boot with cgroup_enable=memory" if controller == "memory" else ""
-    return SandboxError(_what(controller), f"no {controller} controller in this kernel", mend)
+    fix = "boot with cgroup_enable=memory" if controller == "memory" else ""
+    return SandboxError(_what(controller), f"no {controller} controller in this kernel", fix)
 
 
 def not_mounted(controller: str, version: str) -> SandboxError:
     """Return the error for a hierarchy that exists and is not mounted."""
     kind = "cgroup2 none" if version == "v2" else f"cgroup -o {controller} none"
-    mend = f"mount -t {kind} /sys/fs/cgroup"
-    return SandboxError(_what(controller), f"no cgroup {version} mount for {controller}", mend)
+    fix = f"mount -t {kind} /sys/fs/cgroup"
+    return SandboxError(_what(controller), f"no cgroup {version} mount for {controller}", fix)
 
 
 def not_visible(controller: str, group: str, point: str) -> SandboxError:
@@ -67,20 +67,20 @@ def refused(controller: str, error: OSError, version: str, path: str) -> Sandbox
     code = error.errno or 0
     if code in {errno.EACCES, errno.EPERM}:
         why = f"no writable {controller} cgroup"
-        mend = remedies.for_delegation(version, path, remedies.Signs.read())
+        fix = remedies.for_delegation(version, path, remedies.Signs.read())
     elif code == errno.EROFS:
         why = f"{controller} cgroup is mounted read-only"
-        mend = remedies.for_cgroups(remedies.Signs.read())
+        fix = remedies.for_cgroups(remedies.Signs.read())
     else:
         known = SandboxError.from_os_error(error)
-        why, mend = f"{known.what}: {known.why}", ""
-    return SandboxError(_what(controller), why, mend, code=code)
+        why, fix = f"{known.what}: {known.why}", ""
+    return SandboxError(_what(controller), why, fix, code=code)
 
 
 def unavailable(capability: Capability) -> SandboxError:
     """Return the error for a cap that was asked for and cannot be had."""
     return SandboxError(
-        _what(capability.name), capability.why, capability.mend, code=capability.code
+        _what(capability.name), capability.why, capability.fix, code=capability.code
     )
 
 

@@ -153,8 +153,8 @@ def _cover_root(spec: Spec, refused: OSError) -> tuple[str, ...]:
     if refused.errno not in _NOT_ALLOWED:
         raise refused
     if spec.user is User.ROOT:
-        mend = remedies.for_namespaces(refused.errno, remedies.Signs.read())
-        raise SandboxError.from_os_error(refused, "pivot_root, which user root needs", mend)
+        fix = remedies.for_namespaces(refused.errno, remedies.Signs.read())
+        raise SandboxError.from_os_error(refused, "pivot_root, which user root needs", fix)
     with step("change root by chroot"):
         _strip_root()
         libc.mount(".", "/", None, libc.MS_MOVE)

@@ -126,7 +126,7 @@ def _landlock() -> Capability:
             name="landlock",
             available=False,
             why=error.strerror or "",
-            mend="boot with landlock in the lsm= list" if disabled else "",
+            fix="boot with landlock in the lsm= list" if disabled else "",
             code=error.errno or 0,
         )
     lacks = "; ".join(words for since, words in _FREE if version < since)
@@ -143,7 +143,7 @@ def _silent(host: rootfs.Host) -> Iterator[Capability]:
             lacks=f"left out, for they do not answer: {mounts}"
             if len(host.silent) > 1
             else f"left out, for it does not answer: {mounts}",
-            mend=rootfs.mend_for(host.silent),
+            fix=rootfs.fix_for(host.silent),
         )
 
 
@@ -168,10 +168,10 @@ def _lessened(
     for part in parts:
         if part.available and part.name in lacks:
             code = codes[part.name]
-            mend = remedies.for_proc(code, signs) if part.name == "proc" else ""
+            fix = remedies.for_proc(code, signs) if part.name == "proc" else ""
             if part.name == "pivot_root":
-                mend = remedies.for_namespaces(code, signs)
-            yield dataclasses.replace(part, lacks="; ".join(lacks[part.name]), mend=mend, code=code)
+                fix = remedies.for_namespaces(code, signs)
+            yield dataclasses.replace(part, lacks="; ".join(lacks[part.name]), fix=fix, code=code)
         else:
             yield part
 
@@ -203,12 +203,12 @@ def _missing_namespaces() -> dict[str, SandboxError]:
 
 def _failed(name: str, error: SandboxError, signs: remedies.Signs) -> Capability:
     own = {"hostname": remedies.for_hostname, "proc": remedies.for_proc}.get(name)
-    mend = own(error.code, signs) if own else ""
+    fix = own(error.code, signs) if own else ""
     return Capability(
         name=name,
         available=False,
         why=f"{error.what}: {error.why}",
-        mend=error.mend or mend or remedies.for_namespaces(error.code, signs),
+        fix=error.fix or fix or remedies.for_namespaces(error.code, signs),
         code=error.code,
     )
 

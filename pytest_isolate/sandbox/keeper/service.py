@@ -379,7 +379,7 @@ def main(socket_fd: int, parent: int, head: int) -> None:
         keeper = Keeper(Socket(socket.socket(fileno=socket_fd)), parent, head)
     except OSError as error:
         known = SandboxError.from_os_error(error)
-        known.mend = remedies.for_namespaces(known.code, remedies.Signs.read())
+        known.fix = remedies.for_namespaces(known.code, remedies.Signs.read())
         sys.exit(str(known))  # the parent quotes the last line of what is said
     if left := keeper.run():
         sys.exit(left)

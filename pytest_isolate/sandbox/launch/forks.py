@@ -101,7 +101,7 @@ class _Front:
         if self._is_ours() and (first := self._first) is not None:
             self._first = None
             self._let_others()
-            self._locks.mend()
+            self._locks.fix()
             first()
             if self._early:
                 _imp.acquire_lock()  # Python 3.13 releases it, each time

@@ -78,7 +78,7 @@ class Locks:
         while self._held:
             self._held.pop().release()
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """Free, in the child, what no thread of it can release."""
         self.give_back()
         if self._alone:

@@ -93,7 +93,7 @@ def refusal(path: str) -> str:
     real = Careful(Disk(), found).real(path)
     for mount in found:
         if mount.holds(real):
-            return f"{mount} does not answer; {mend_for((mount,))}"
+            return f"{mount} does not answer; {fix_for((mount,))}"
     return ""
 
 
@@ -114,10 +114,10 @@ def require(host: Host, path: str, what: str) -> None:
     real = host.files.real(path)
     for mount in host.silent:
         if mount.holds(real):
-            raise SandboxError(what, f"{mount} does not answer", mend_for((mount,)))
+            raise SandboxError(what, f"{mount} does not answer", fix_for((mount,)))
 
 
-def mend_for(mounts: tuple[Silent, ...]) -> str:
+def fix_for(mounts: tuple[Silent, ...]) -> str:
     """Return what to do about *mounts* that do not answer."""
     targets = " ".join(mount.target for mount in mounts)
     return f"see to who serves it, or take it off: umount -l {targets}"

@@ -188,8 +188,8 @@ def _base(spec: Spec, host: Host) -> tuple[Mount, ...]:
             if node is None or node.kind is not Kind.DIRECTORY:
                 raise SandboxError(f"use {path} as root file system", "it is not a directory")
             if not node.access & CAN_ENTER:
-                mend = f"chmod go+rx {path}, as its owner"
-                raise SandboxError(f"use {path} as root file system", "Permission denied", mend)
+                fix = f"chmod go+rx {path}, as its owner"
+                raise SandboxError(f"use {path} as root file system", "Permission denied", fix)
             return Trees(host, _COVERED).copy(top, "/")
         case _:
             assert_never(spec.root)

@@ -41,7 +41,7 @@ def machine(*lacking: str) -> Capabilities:
     """Return a machine that gives everything but what is *lacking*."""
     return Capabilities(
         *(
-            Capability(name=name, available=False, why=f"{name}: refused", mend="mend it", code=1)
+            Capability(name=name, available=False, why=f"{name}: refused", fix="fix it", code=1)
             if name in lacking
             else Capability(name=name, available=True, how="ABI 9")
             for name in (*NAMESPACES, *ROOT_STEPS, *OTHERS, *CONTROLLERS)
@@ -113,7 +113,7 @@ def test_cap_that_was_asked_for_is_never_dropped(origin: Origin, recourse: str) 
 
     assert isinstance(resolution, Unavailable)
     place = origin.name("memory")
-    assert str(resolution.error) == f"memory 1.0 GiB ({place}): memory: refused (mend it)"
+    assert str(resolution.error) == f"memory 1.0 GiB ({place}): memory: refused (fix it)"
     assert resolution.error.code == 1
 
 
@@ -146,7 +146,7 @@ def test_without_a_part_of_every_sandbox_there_is_none(lacking: str) -> None:
     resolution = resolve(Policy(), machine(lacking))
 
     assert isinstance(resolution, Unavailable)
-    assert str(resolution.error) == f"a sandbox's {lacking}: {lacking}: refused (mend it)"
+    assert str(resolution.error) == f"a sandbox's {lacking}: {lacking}: refused (fix it)"
 
 
 @pytest.mark.parametrize("lacking", ["userns", "mnt", "pid", "overlay", "proc", "pivot_root"])
@@ -258,7 +258,7 @@ def test_default_network_is_not_dropped_for_the_host_s() -> None:
     resolution = resolve(Policy(), machine("net"))
 
     assert isinstance(resolution, Unavailable)
-    assert str(resolution.error) == "network loopback (default): net: refused (mend it)"
+    assert str(resolution.error) == "network loopback (default): net: refused (fix it)"
 
 
 def test_degraded_network_is_the_host_s_and_noted() -> None:

@@ -99,7 +99,7 @@ def test_garbage_is_said_unless_something_stronger_ended_the_test() -> None:
     assert killed.line == "Crashed: killed by SIGKILL"
 
 
-def test_mend_is_under_the_line() -> None:
+def test_fix_is_under_the_line() -> None:
     death = failures.isolation_failed(SandboxError("a", "b", "do this"))
 
     assert death.text == "Isolation failed: a: b\ndo this"

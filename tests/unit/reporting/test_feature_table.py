@@ -11,28 +11,28 @@ from pytest_isolate.sandbox.features import Capability
 def test_each_state_has_its_words() -> None:
     table = rows([
         Capability(name="userns", available=True, how="one id"),
-        Capability(name="proc", available=True, lacks="read-only: /proc", mend="unmask"),
-        Capability(name="net", available=False, why="unshare: No", mend="ask", code=errno.EPERM),
+        Capability(name="proc", available=True, lacks="read-only: /proc", fix="unmask"),
+        Capability(name="net", available=False, why="unshare: No", fix="ask", code=errno.EPERM),
         Capability(name="cpu", available=False, why="no controller"),
     ])
 
     assert list(table) == [
         "userns  yes      one id",
         "proc    partial  read-only: /proc",
-        "                 mend: unmask",
+        "                 fix: unmask",
         "net     no       unshare: No (EPERM)",
-        "                 mend: ask",
+        "                 fix: ask",
         "cpu     no       no controller",
     ]
 
 
-def test_mend_that_neighbours_share_is_said_once() -> None:
+def test_fix_that_neighbours_share_is_said_once() -> None:
     table = rows([
-        Capability(name=name, available=False, why="refused", mend="ask") for name in "ab"
+        Capability(name=name, available=False, why="refused", fix="ask") for name in "ab"
     ])
 
-    assert list(table) == ["a  no       refused", "b  no       refused", "            mend: ask"]
+    assert list(table) == ["a  no       refused", "b  no       refused", "            fix: ask"]
 
 
-def test_mend_of_what_is_there_is_not_said() -> None:
-    assert list(rows([Capability(name="a", available=True, mend="ask")])) == ["a  yes"]
+def test_fix_of_what_is_there_is_not_said() -> None:
+    assert list(rows([Capability(name="a", available=True, fix="ask")])) == ["a  yes"]

@@ -122,14 +122,14 @@ def test_other_roots_are_named(tmp_path: Path) -> None:
 def test_sandbox_that_cannot_be_had_is_told_with_its_reason(recourse: str) -> None:
     policy = ALL.override(Origin(Source.INI), {"unavailable": recourse})
     refused = Capability(
-        name="userns", available=False, why="unshare: refused", mend="mend it", code=errno.EPERM
+        name="userns", available=False, why="unshare: refused", fix="fix it", code=errno.EPERM
     )
 
     assert header(policy, Capabilities(refused)) == (
         f"isolate: all tests; not to be had ({recourse}):"
-        " a sandbox's userns: unshare: refused (mend it)\n"
+        " a sandbox's userns: unshare: refused (fix it)\n"
         "  userns  no       unshare: refused (EPERM)\n"
-        "                   mend: mend it"
+        "                   fix: fix it"
     )
 
 

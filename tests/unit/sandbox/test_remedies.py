@@ -1,4 +1,4 @@
-"""Mends: what is advised fits the errno and the environment, or nothing is advised."""
+"""Fixes: what is advised fits the errno and the environment, or nothing is advised."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def test_environment_is_told_by_its_signs(environment: Environment) -> None:
 
 @pytest.mark.parametrize("code", REFUSALS)
 @pytest.mark.parametrize("environment", remedies.FOR_NAMESPACES)
-def test_refusal_is_mended_as_its_environment_needs(environment: Environment, code: int) -> None:
+def test_refusal_is_fixed_as_its_environment_needs(environment: Environment, code: int) -> None:
     assert remedies.for_namespaces(code, SIGNS[environment]) == remedies.FOR_NAMESPACES[environment]
 
 
-def test_exhausted_namespaces_are_mended_by_their_limit() -> None:
-    mend = "sudo sysctl -w user.max_user_namespaces=15000"
+def test_exhausted_namespaces_are_fixed_by_their_limit() -> None:
+    fix = "sudo sysctl -w user.max_user_namespaces=15000"
 
-    assert remedies.for_namespaces(errno.ENOSPC, Signs()) == mend
-    assert remedies.for_namespaces(errno.ENOSPC, DOCKER) == f"on the container's host: {mend}"
+    assert remedies.for_namespaces(errno.ENOSPC, Signs()) == fix
+    assert remedies.for_namespaces(errno.ENOSPC, DOCKER) == f"on the container's host: {fix}"
 
 
-def test_kernel_s_own_refusal_in_an_unfiltered_container_is_mended_on_the_machine() -> None:
+def test_kernel_s_own_refusal_in_an_unfiltered_container_is_fixed_on_the_machine() -> None:
     signs = Signs(docker=True, apparmor="1")
 
     assert "apparmor_restrict" in remedies.for_namespaces(errno.EACCES, signs)
@@ -64,20 +64,20 @@ def test_process_that_nothing_pretends_is_its_own(monkeypatch: pytest.MonkeyPatc
     assert remedies.pretended() is None
 
 
-def test_unknown_errors_have_no_mend() -> None:
+def test_unknown_errors_have_no_fix() -> None:
     assert remedies.for_namespaces(errno.EIO, DOCKER) == ""
     assert remedies.for_namespaces(0, DOCKER) == ""
     assert remedies.for_namespaces(errno.EPERM, SIGNS[Environment.PLAIN]) == ""
 
 
-def test_group_of_another_is_mended_as_its_machine_can() -> None:
+def test_group_of_another_is_fixed_as_its_machine_can() -> None:
     machine = Signs(systemd=True)
-    mended = [
+    fixed = [
         remedies.for_delegation("v2", "/sys/fs/cgroup/x", signs)
         for signs in (machine, replace(machine, uid=7, manager=True), replace(machine, uid=7))
     ]
 
-    assert mended == [
+    assert fixed == [
         "systemd-run --scope -p Delegate=yes pytest ...",
         "systemd-run --user --scope -p Delegate=yes pytest ...",
         "sudo systemctl start user@$(id -u).service",
@@ -103,10 +103,10 @@ def test_group_of_another_is_given_away_by_root_where_systemd_cannot() -> None:
 @pytest.mark.parametrize("environment", remedies.FOR_CGROUPS)
 def test_container_s_cgroups_are_its_root_s(environment: Environment) -> None:
     signs = replace(SIGNS[environment], uid=7)
-    mend = f"as root in the container: {remedies.FOR_CGROUPS[environment]}"
+    fix = f"as root in the container: {remedies.FOR_CGROUPS[environment]}"
 
-    assert remedies.for_cgroups(signs) == mend
-    assert remedies.for_delegation("v2", "/sys/fs/cgroup", signs) == mend
+    assert remedies.for_cgroups(signs) == fix
+    assert remedies.for_delegation("v2", "/sys/fs/cgroup", signs) == fix
 
 
 def test_strangers_are_left_by_a_scope_or_moved_by_their_owner_or_never_started() -> None:
@@ -121,15 +121,15 @@ def test_strangers_are_left_by_a_scope_or_moved_by_their_owner_or_never_started(
     )
 
 
-def test_read_only_cgroups_are_mended_in_containers_only() -> None:
-    for environment, mend in remedies.FOR_CGROUPS.items():
-        assert remedies.for_cgroups(SIGNS[environment]) == mend
+def test_read_only_cgroups_are_fixed_in_containers_only() -> None:
+    for environment, fix in remedies.FOR_CGROUPS.items():
+        assert remedies.for_cgroups(SIGNS[environment]) == fix
     assert remedies.for_cgroups(Signs()) == ""
 
 
-def test_masked_proc_is_mended_in_containers_only() -> None:
-    for environment, mend in remedies.FOR_PROC.items():
-        assert remedies.for_proc(errno.EPERM, SIGNS[environment]) == mend
+def test_masked_proc_is_fixed_in_containers_only() -> None:
+    for environment, fix in remedies.FOR_PROC.items():
+        assert remedies.for_proc(errno.EPERM, SIGNS[environment]) == fix
     assert remedies.for_proc(errno.EPERM, Signs()) == ""
 
 
@@ -143,7 +143,7 @@ def test_what_runs_out_or_breaks_is_no_refusal(environment: Environment, code: i
     assert remedies.for_namespaces(code, signs) == ""
 
 
-def test_every_mend_stands_in_the_documentation() -> None:
+def test_every_fix_stands_in_the_documentation() -> None:
     page = Path(__file__).parents[3].joinpath("docs/how-to/run-in-ci-and-containers.md")
     text = page.read_text(encoding="utf-8")
     tables = (
@@ -159,6 +159,6 @@ def test_every_mend_stands_in_the_documentation() -> None:
 
     for step in shell.removesuffix("; ").split("; "):
         assert step in text
-    for mend in (runner, *(mend for table in tables for mend in table.values())):
-        for alternative in mend.split(", or "):
+    for fix in (runner, *(fix for table in tables for fix in table.values())):
+        for alternative in fix.split(", or "):
             assert alternative in text

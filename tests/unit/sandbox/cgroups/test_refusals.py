@@ -47,7 +47,7 @@ def test_many_strangers_are_not_all_named() -> None:
     assert refusals.shared(PATH, list("abcdef")).why == "cgroup shared with a, b, c, ..."
 
 
-def test_reasons_and_mends_are_one_line() -> None:
+def test_reasons_and_fixes_are_one_line() -> None:
     for error in (
         refusals.no_controller("memory"),
         refusals.not_mounted("memory", "v1"),
@@ -58,4 +58,4 @@ def test_reasons_and_mends_are_one_line() -> None:
         refused(errno.EACCES, "v1"),
     ):
         assert "\n" not in str(error)
-        assert error.mend
+        assert error.fix

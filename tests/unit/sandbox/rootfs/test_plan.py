@@ -901,14 +901,14 @@ def test_root_of_the_callers_own_needs_no_more_overlays() -> None:
     assert set(of(Overlay, outer)) == {"/"}
 
 
-def test_root_that_the_caller_may_not_enter_is_an_error_with_the_mend() -> None:
+def test_root_that_the_caller_may_not_enter_is_an_error_with_the_fix() -> None:
     tree = machine().directory("/srv/ci", mode=0o700, access=0)
 
     with pytest.raises(SandboxError) as caught:
         rootfs.plan_root(Spec(root=DirectoryRoot("/srv/ci")), host(tree, privileged=False))
 
     assert caught.value.why == "Permission denied"
-    assert "chmod go+rx /srv/ci" in caught.value.mend
+    assert "chmod go+rx /srv/ci" in caught.value.fix
 
 
 # The place to put the sandbox's files.
