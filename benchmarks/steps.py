@@ -8,7 +8,7 @@ from stopwatch import Track
 from stopwatch import time_calls
 
 from pytest_isolate.sandbox.cgroups import Cgroups
-from pytest_isolate.sandbox.handle import Lease
+from pytest_isolate.sandbox.handle import Sandbox
 from pytest_isolate.sandbox.keeper import init
 from pytest_isolate.sandbox.keeper import prepare_root
 from pytest_isolate.sandbox.keeper import service
@@ -37,7 +37,7 @@ class Tracks:
         self.bare_fork = Track()
         self.life = Track()
         self.order = time_calls(Pool, "prepare")
-        self.lease = time_calls(Pool, "lease")
+        self.acquire = time_calls(Pool, "acquire")
         self.spawn = time_calls(execution, "spawn")
         self.fork = time_calls(forks, "fork")
         self.join = time_calls(entry, "join")
@@ -49,8 +49,8 @@ class Tracks:
         self.confined = Track()
         self.main = Track()
         self.wait = time_calls(process.Process, "wait")
-        self.evidence = time_calls(Lease, "evidence")
-        self.retire = time_calls(Lease, "retire")
+        self.evidence = time_calls(Sandbox, "evidence")
+        self.retire = time_calls(Sandbox, "retire")
         # Keeper. What it does as the machine's root, its builder and init do elsewhere.
         self.prepare = time_calls(Keeper, "_prepare")
         self.create = time_calls(Cgroups, "create")
@@ -62,8 +62,8 @@ class Tracks:
         self.enter_root = time_calls(prepare_root, "enter_root")
         self.hand_over = time_calls(Keeper, "_hand_over")
         self.dismiss = time_calls(Keeper, "_retire")
-        self.bury = time_calls(Keeper, "_bury")
-        self.forget = time_calls(Keeper, "_forget")
+        self.on_dead = time_calls(Keeper, "_on_dead")
+        self.remove = time_calls(Keeper, "_remove")
         # Init.
         self.close = time_calls(init, "_keep_only")
         self.say = time_calls(init, "_say")
@@ -76,8 +76,8 @@ class Tracks:
     def steps(self) -> Iterator[tuple[str, list[float]]]:
         """Yield the steps of a life in order, and how long each took, in milliseconds."""
         yield "bare fork + wait of this process", _lengths(self.bare_fork)
-        yield "life of a test, lease to retired", _lengths(self.life)
-        yield "  wait for a ready sandbox", _lengths(self.lease)
+        yield "life of a test, acquired to retired", _lengths(self.life)
+        yield "  wait for a ready sandbox", _lengths(self.acquire)
         yield "  spawn", _lengths(self.spawn)
         yield "    fork", _lengths(self.fork)
         yield "  spawned to the child's first step", _between(self.spawn.ends, self.setns.starts)
@@ -110,9 +110,9 @@ class Tracks:
         yield "    init: close descriptors", _lengths(self.close)
         yield "  prepared to init's word", _between(self.prepare.ends, self.say.ends)
         yield "  init's word to handed over", _between(self.say.ends, self.hand_over.ends)
-        yield "keeper: retired to forgotten", _between(self.retire.starts, self.forget.ends)
-        yield "  kill to dead", _between(self.dismiss.ends, self.bury.starts)
-        yield "  bury, cgroups removed", _lengths(self.bury)
+        yield "keeper: retired to removed", _between(self.retire.starts, self.remove.ends)
+        yield "  kill to dead", _between(self.dismiss.ends, self.on_dead.starts)
+        yield "  its end seen, cgroups removed", _lengths(self.on_dead)
 
 
 def _lengths(track: Track) -> list[float]:

@@ -69,11 +69,11 @@ class Bench:
         for number in range(count):
             time.sleep(pause)
             start = time.monotonic_ns()
-            lease = self._pool.lease(self._spec)
+            sandbox = self._pool.acquire(self._spec)
             if not pause and number + 1 < count:
                 self._pool.prepare(self._spec)
-            end = execution.run(lease, self._entry, self._main, on_frame=self._hear)
-            lease.retire()
+            end = execution.run(sandbox, self._entry, self._main, on_frame=self._hear)
+            sandbox.retire()
             self._tracks.life.note(start, time.monotonic_ns())
             if not end.said_bye:
                 msg = f"a life ended before its end: {end}"

@@ -134,7 +134,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         return (yield)
     finally:
         if _runner_key in session.config.stash:
-            session.config.stash[_runner_key].guests.hand_over()
+            session.config.stash[_runner_key].integrations.hand_over()
 
 
 def pytest_terminal_summary(

@@ -31,7 +31,7 @@ _SYSTEM: Final = ("/dev", "/proc", "/sys")
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walls:
+class Denials:
     """A plugin of a test process that may write below *writable* and its `$TMPDIR` only."""
 
     writable: tuple[str, ...]

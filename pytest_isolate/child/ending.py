@@ -27,7 +27,7 @@ from pytest_isolate.transfer import caught_warnings
 from pytest_isolate.warning_types import PytestIsolateWarning
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Event
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,14 +97,14 @@ class Ending:
         threading.excepthook = self._note_uncaught
         self._exits.run(self._note)
         if not self._over.acquire(blocking=False):
-            Genuine.sleep(threading.TIMEOUT_MAX)  # the other thread is about to end the process
+            RealOS.sleep(threading.TIMEOUT_MAX)  # the other thread is about to end the process
         for failure in self._failures:
             self._say(failure)
 
     # --- in the thread that watches ---
 
     def _cut_off(self) -> None:
-        Genuine.sleep(LIMIT_SECONDS)
+        RealOS.sleep(LIMIT_SECONDS)
         if not self._over.acquire(blocking=False):
             return
         try:
@@ -113,7 +113,7 @@ class Ending:
             self._say(self._unfinished())
         finally:
             self._send(Bye())
-            Genuine.leave(0)
+            RealOS.leave(0)
 
     def _unfinished(self) -> str:
         limit = f"{LIMIT_SECONDS:g} s"

@@ -15,7 +15,7 @@ from typing import Any
 from typing import final
 import weakref
 
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ class Exits:
 
     def __init__(self) -> None:
         atexit._clear()  # multiprocessing does the same
-        self._pid = Genuine.getpid()
+        self._pid = RealOS.getpid()
         registry: Any = weakref.finalize._registry  # type: ignore[attr-defined]
         newest = next(reversed(registry.values()), None)
         self._oldest = 0 if newest is None else newest.index + 1

@@ -1,7 +1,7 @@
-"""What runs in the test process: pytest's own protocol, and a tap on what it reports.
+"""What runs in the test process: pytest's own protocol, and a forwarder of what it reports.
 
 The process is a fork of the parent and has all of its plugins, but the reporters among them are
-taken out: they act in the parent, where the tap's frames are replayed.
+taken out: they act in the parent, where the forwarder's frames are replayed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from pytest_isolate.transfer import reports
 from pytest_isolate.transfer import surrogates
 from pytest_isolate.transfer.notes.books import NO_HOOKS
 from pytest_isolate.transfer.notes.watcher import Watcher
-from pytest_isolate.transfer.session_state import Ledger
+from pytest_isolate.transfer.session_state import SessionState
 from pytest_isolate.warning_types import PytestIsolateWarning
 from pytest_isolate.wire.errors import LocalProtocolError
 from pytest_isolate.wire.errors import PeerGone
@@ -48,24 +48,24 @@ from pytest_isolate.wire.frames import Event
 from pytest_isolate.wire.frames import Phase
 from pytest_isolate.wire.frames import Report
 from pytest_isolate.wire.frames import Stop
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from collections.abc import Generator
     import warnings
 
-    from pytest_isolate.child.denials import Walls
+    from pytest_isolate.child.denials import Denials
     from pytest_isolate.child.doors import Doors
     from pytest_isolate.child.watchdogs import Watchdog
     from pytest_isolate.integrations.debugger import Connection
-    from pytest_isolate.integrations.registry import Guests
+    from pytest_isolate.integrations.registry import Integrations
     from pytest_isolate.transfer.notes.books import Hooks
     from pytest_isolate.transfer.output import Output
     from pytest_isolate.wire.channel import Writer
     from pytest_isolate.wire.frames import Frame
 
-#: Makes a test process write all threads' stacks to its `Order.stacks`.
+#: Makes a test process write all threads' stacks to its `Job.stacks`.
 STACKS_SIGNAL: Final = signal.SIGRTMAX
 #: Makes the thread that gets it write its own; lower, so that of both it is heard first.
 STACK_SIGNAL: Final = signal.SIGRTMAX - 1
@@ -76,7 +76,7 @@ BROKEN: Final = "broken"
 #: The name of the event that tells of the threads that a test has left running.
 THREADS: Final = "threads"
 #: How long threads may take to end: some have been told to, and are about to.
-_PATIENCE_SECONDS: Final = 0.2
+_LIMIT_SECONDS: Final = 0.2
 #: The name of the event that tells that the debugger has taken the terminal, or left it.
 DEBUGGER: Final = "debugger"
 #: The name of the event that tells what left the phase of the last report, a failure.
@@ -86,20 +86,20 @@ NOTES: Final = "notes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Job:
     """What the parent has made ready for one test process."""
 
     stacks: int  #: a file for the stacks of a crash
     gate: int  #: a pipe with a byte for each report that the parent has shown, or -1: do not wait
     debugger: Connection | None  #: to an IDE
-    guests: Guests
+    integrations: Integrations
     random_state: tuple[Any, ...]  #: CPython seeds a forked process anew
     release_interrupts: Callable[[], None]  #: gives SIGINT back, which the parent has taken over
     watchdog: Watchdog  #: faulthandler's
     executors: tuple[object, ...]  #: of concurrent.futures that the parent has used
     threads: tuple[str, ...] = ()  #: names of the parent's threads, if they are to be warned of
     leaks: bool = False  #: whether to tell what threads the test leaves running
-    walls: Walls | None = None  #: of a partial sandbox
+    denials: Denials | None = None  #: of a partial sandbox
     directories: int = -1  #: where to note numbered directories, see `base_directory`
     reporters: _compat.Unhooking  #: which have nothing to say there
     hooks: Hooks = NO_HOOKS  #: of other plugins, which may note something
@@ -108,45 +108,45 @@ class Order:
 
 
 @final
-class Tap:
+class Forwarder:
     """The plugin on both sides of the fork: it speaks in a test process, is silent elsewhere."""
 
     def __init__(self) -> None:
-        self.voice: Voice | None = None
+        self.sender: Sender | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Tell of the phase."""
-        if self.voice is not None:
-            self.voice.enter("setup")
-            self.voice.warn_of_threads(item)
+        if self.sender is not None:
+            self.sender.enter("setup")
+            self.sender.warn_of_threads(item)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self) -> None:
         """Tell of the phase."""
-        if self.voice is not None:
-            self.voice.enter("call")
+        if self.sender is not None:
+            self.sender.enter("call")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self) -> None:
         """Tell of the phase."""
-        if self.voice is not None:
-            self.voice.enter("teardown")
+        if self.sender is not None:
+            self.sender.enter("teardown")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
         """Send the report; the session's own hook, which counts failures, comes after it."""
-        if self.voice is None:
+        if self.sender is None:
             return (yield)
-        self.voice.send_report(report)
+        self.sender.send_report(report)
         yield
-        self.voice.note_count()
+        self.sender.note_count()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_enter_pdb(self) -> None:
         """Tell that somebody looks at the test."""
-        if self.voice is not None:
-            self.voice.begin_debugging()
+        if self.sender is not None:
+            self.sender.begin_debugging()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_exception_interact(
@@ -156,13 +156,13 @@ class Tap:
         try:
             return (yield)
         finally:
-            if self.voice is not None:
-                self.voice.tell_failure(call, shown=_compat.is_shown_by_debugger(report))
+            if self.sender is not None:
+                self.sender.tell_failure(call, shown=_compat.is_shown_by_debugger(report))
 
     def pytest_leave_pdb(self) -> None:
         """Tell that the test goes on."""
-        if self.voice is not None:
-            self.voice.send(Event(DEBUGGER, {"on": False}))
+        if self.sender is not None:
+            self.sender.send(Event(DEBUGGER, {"on": False}))
 
     def pytest_warning_recorded(
         self,
@@ -172,28 +172,28 @@ class Tap:
         location: tuple[str, int, str] | None,
     ) -> None:
         """Send the warning."""
-        if self.voice is not None:
+        if self.sender is not None:
             frame = caught_warnings.pack(
                 warning_message, when=when, nodeid=nodeid, location=location
             )
-            self.voice.send(frame)
+            self.sender.send(frame)
 
 
 @final
-class Voice:
+class Sender:
     """What a test process says of one item."""
 
-    def __init__(self, item: pytest.Item, order: Order, writer: Writer) -> None:
+    def __init__(self, item: pytest.Item, job: Job, writer: Writer) -> None:
         self._item = item
         self._session = item.session
-        self._order = order
+        self._job = job
         self._writer = writer
-        self._ledger = Ledger(item)
-        self._watcher = Watcher(item, order.hooks)
+        self._session_state = SessionState(item)
+        self._watcher = Watcher(item, job.hooks)
         if _compat.writes_junit(item.config):
-            item.config.pluginmanager.register(self._ledger)
-        self._pid = Genuine.getpid()
-        self._on_terminal = order.gate >= 0  #: whether somebody sees what the test prints
+            item.config.pluginmanager.register(self._session_state)
+        self._pid = RealOS.getpid()
+        self._on_terminal = job.gate >= 0  #: whether somebody sees what the test prints
         self._stops = {name: getattr(item.session, name) for name in ("shouldstop", "shouldfail")}
 
     def enter(self, when: reports.When) -> None:
@@ -202,7 +202,7 @@ class Voice:
 
     def begin_debugging(self) -> None:
         """Tell that the debugger takes the terminal."""
-        self._ledger.forget_cursor()
+        self._session_state.forget_cursor()
         self._on_terminal = True
         self.send(Event(DEBUGGER, {"on": True}))
 
@@ -217,10 +217,10 @@ class Voice:
 
     def send_report(self, report: pytest.TestReport) -> None:
         """Send *report* and what was noted before it, and wait if the parent is to show it now."""
-        if Genuine.getpid() != self._pid:
+        if RealOS.getpid() != self._pid:
             # A process that the test forked has come back from it. It must not go on as pytest,
             # whose captured output it would take, and nobody is to hear of it.
-            Genuine.leave(0 if report.passed else 1)
+            RealOS.leave(0 if report.passed else 1)
         if self._on_terminal:
             # What the test has printed comes before what the parent prints of the report.
             _compat.flush_streams(self._item.config)
@@ -236,8 +236,8 @@ class Voice:
                 return
         else:
             self.send(Report(reports.degrade(reports.cut(data, report.longreprtext))))
-        if self._order.gate >= 0:
-            Genuine.read(self._order.gate, 1)
+        if self._job.gate >= 0:
+            RealOS.read(self._job.gate, 1)
 
     def tell_failure(self, call: pytest.CallInfo[None], *, shown: bool) -> None:
         """Tell what has left the phase of the report that was sent last."""
@@ -261,7 +261,7 @@ class Voice:
 
     def tell_changes(self) -> None:
         """Tell what the test has changed in the session since the last time."""
-        for event in self._ledger.entries():
+        for event in self._session_state.entries():
             self.send(event)
         for name, before in self._stops.items():
             if (now := getattr(self._session, name)) != before:
@@ -270,58 +270,58 @@ class Voice:
 
     def warn_of_threads(self, item: pytest.Item) -> None:
         """Warn, as the test's warning, of threads that its fork does not have."""
-        if self._order.watchdog.lost:
+        if self._job.watchdog.lost:
             item.warn(PytestIsolateWarning(watchdogs.LOST))
         # A handler of a fork may have started one anew.
         running = {thread.name for thread in threading.enumerate()}
-        if lost := [name for name in self._order.threads if name not in running]:
+        if lost := [name for name in self._job.threads if name not in running]:
             names = ", ".join(lost)
             msg = f"threads of pytest's process do not run in isolated tests: {names}"
             item.warn(PytestIsolateWarning(msg))
 
 
-def run(item: pytest.Item, tap: Tap, output: Output, order: Order, writer: Writer) -> None:
+def run(item: pytest.Item, forwarder: Forwarder, output: Output, job: Job, writer: Writer) -> None:
     """Run *item* in this process, a fork of the parent's, and tell *writer* of it."""
     config = item.config
-    random.setstate(order.random_state)
+    random.setstate(job.random_state)
     started = set(threading.enumerate())  # by handlers of the fork
-    faulthandler.enable(order.stacks)
+    faulthandler.enable(job.stacks)
     _touch_signal_stack()
-    last_words.answer(order.stacks, alone=STACK_SIGNAL, number=STACKS_SIGNAL)
+    last_words.answer(job.stacks, alone=STACK_SIGNAL, number=STACKS_SIGNAL)
     output.redirect()
-    order.watchdog.arm()
+    job.watchdog.arm()
     multiproc.forget()
-    executors.renew(order.executors)
+    executors.renew(job.executors)
     _compat.disown(item.session)
-    _compat.unhook_all(order.reporters)
-    base_directory.note_directories(config, order.directories)
-    if order.walls is not None:
-        config.pluginmanager.register(order.walls)
-    if order.doors:
-        config.pluginmanager.register(order.doors)
-    debugger.take_up(order.debugger)
-    tap.voice = voice = Voice(item, order, writer)
-    ending = Ending(item, voice.send, order.garbage)
-    leave = order.guests.begin(item, voice.send)
+    _compat.unhook_all(job.reporters)
+    base_directory.note_directories(config, job.directories)
+    if job.denials is not None:
+        config.pluginmanager.register(job.denials)
+    if job.doors:
+        config.pluginmanager.register(job.doors)
+    debugger.take_up(job.debugger)
+    forwarder.sender = sender = Sender(item, job, writer)
+    ending = Ending(item, sender.send, job.garbage)
+    leave = job.integrations.begin(item, sender.send)
     try:
         with _compat.recording_warnings(item):
-            _protocol(item, voice, order)
+            _protocol(item, sender, job)
             ending.clean_up()
-        voice.tell_changes()
-        voice.tell_last_notes()
+        sender.tell_changes()
+        sender.tell_last_notes()
         leave()
-        if order.leaks:
-            voice.send(Event(THREADS, {"names": _staying_threads(started)}))
+        if job.leaks:
+            sender.send(Event(THREADS, {"names": _staying_threads(started)}))
         ending.leave()
     except Exception as error:  # noqa: BLE001  # the test process's outermost frame
-        voice.send(_broken(error))
+        sender.send(_broken(error))
     finally:
         _compat.flush_streams(config)
 
 
 def _staying_threads(before: Collection[threading.Thread]) -> list[str]:
     """Return the names of the threads that run on and were not there *before*."""
-    end = time.monotonic() + _PATIENCE_SECONDS
+    end = time.monotonic() + _LIMIT_SECONDS
     mine = [one for one in threading.enumerate() if one not in before]
     for thread in mine:
         with suppress(RuntimeError):  # one that is not of Python's making cannot be waited for
@@ -336,18 +336,18 @@ def _touch_signal_stack() -> None:
     signal.raise_signal(STACKS_SIGNAL)
 
 
-def _protocol(item: pytest.Item, voice: Voice, order: Order) -> None:
+def _protocol(item: pytest.Item, sender: Sender, job: Job) -> None:
     """Run pytest's protocol; what ends the session there has to end the parent's."""
     try:
-        order.release_interrupts()
+        job.release_interrupts()
         _compat.runtestprotocol(item, log=True, nextitem=None)
     except pytest.exit.Exception as error:
         _wind_up(item)
-        voice.send(Stop("exit", error.msg or "", error.returncode))
+        sender.send(Stop("exit", error.msg or "", error.returncode))
     except KeyboardInterrupt as error:
         place = pytest.ExceptionInfo.from_exception(error).traceback[-1]
         _wind_up(item)
-        voice.send(Stop("interrupt", f"{place.path}:{place.lineno + 1}", None))
+        sender.send(Stop("interrupt", f"{place.path}:{place.lineno + 1}", None))
 
 
 def _wind_up(item: pytest.Item) -> None:

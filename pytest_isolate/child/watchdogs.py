@@ -25,7 +25,7 @@ from typing import Any
 from typing import Final
 from typing import final
 
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,11 +53,11 @@ class Armed:
     exit: bool
     fd: int
     file: object  #: whose the descriptor is, so that it stays open
-    due: float  #: by the clock of `Genuine.monotonic`
+    due: float  #: by the clock of `RealOS.monotonic`
 
     def left(self) -> float:
         """Return in how many seconds it goes off, anew where it does so again and again."""
-        return self.timeout if self.repeat else self.due - Genuine.monotonic()
+        return self.timeout if self.repeat else self.due - RealOS.monotonic()
 
 
 def install() -> None:
@@ -131,7 +131,7 @@ class Watchdog:
             self._told = os.lseek(self._file, 0, os.SEEK_CUR)
             with suppress(OSError):  # whoever has armed it may have closed the file since
                 os.write(armed.fd, said)
-        return max(_LOOK, armed.due - Genuine.monotonic())
+        return max(_LOOK, armed.due - RealOS.monotonic())
 
     def _read(self, start: int) -> bytes:
         size = os.lseek(self._file, 0, os.SEEK_CUR)
@@ -232,7 +232,7 @@ def _note(
         exit=bool(exit),
         fd=where if isinstance(where, int) else where.fileno(),
         file=where,
-        due=Genuine.monotonic() + float(timeout),
+        due=RealOS.monotonic() + float(timeout),
     )
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _CAP: Final = 4 << 20  #: bytes, of the trial that is to be killed for it
 _TOO_MUCH: Final = 64 << 20
-_PATIENCE_SECONDS: Final = 20.0
+_LIMIT_SECONDS: Final = 20.0
 
 
 def register(commands: _SubParsersAction) -> None:  # type: ignore[type-arg]  # argparse's own gap
@@ -140,11 +140,11 @@ def _try_cap(pool: Pool, spec: Spec, memory: Capability) -> Capability:
 
 
 def _run(pool: Pool, spec: Spec, main: Callable[[Writer], None]) -> execution.End:
-    lease = pool.lease(spec)
+    sandbox = pool.acquire(spec)
     try:
-        return execution.run(lease, Entry(cwd="/"), main, timeout=_PATIENCE_SECONDS)
+        return execution.run(sandbox, Entry(cwd="/"), main, timeout=_LIMIT_SECONDS)
     finally:
-        lease.retire()
+        sandbox.retire()
 
 
 def _use(size: int) -> None:

@@ -172,7 +172,7 @@ def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str], given
         if isinstance(frame, Event):
             failures.append(OSError(frame.data["errno"], frame.data["strerror"]))
 
-    lease = pool.lease(_with_interpreter(spec) if from_host else spec)
+    sandbox = pool.acquire(_with_interpreter(spec) if from_host else spec)
     try:
         with Passing(given) as passing:
             entry = Entry(
@@ -186,7 +186,7 @@ def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str], given
                 terminal=passing.terminal,
             )
             end = execution.run(
-                lease,
+                sandbox,
                 entry,
                 lambda writer: _become(command, given, writer),
                 timeout=policy.timeout,
@@ -195,7 +195,7 @@ def _supervise(pool: Pool, spec: Spec, policy: Policy, command: list[str], given
             )
             passing.settle_terminal(in_order=isinstance(end.outcome, Exited))
     finally:
-        lease.retire()
+        sandbox.retire()
     if failures:
         missing = isinstance(failures[0], FileNotFoundError)
         line = f"pytest_isolate: {command[0]}: {failures[0].strerror}"

@@ -45,7 +45,7 @@ def _current() -> Any:  # noqa: ANN401  # coverage.py is not ours to require
 
 
 @final
-class Covered:
+class Coverage:
     """What the test processes of a session have told: filled in the parent, inherited by forks."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
-_PATIENCE_SECONDS: Final = 10.0
+_LIMIT_SECONDS: Final = 10.0
 _NO_PROCESS: Final = 2**22  #: above all ids of processes (proc(5): pid_max)
 #: Said where it does not follow.
 NOT_FOLLOWED: Final = (
@@ -59,7 +59,7 @@ def connect(stack: ExitStack) -> Connection | None:
         with suppress(OSError, LookupError, TypeError):
             # PyCharm's asks the IDE for another port here.
             host, port = pydevd.dispatch()
-            connection = socket.create_connection((host, port), _PATIENCE_SECONDS)
+            connection = socket.create_connection((host, port), _LIMIT_SECONDS)
             connection.settimeout(None)
             return Connection(stack.enter_context(connection).fileno(), host, port, os.getpid())
     return None

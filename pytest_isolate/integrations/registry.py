@@ -25,11 +25,11 @@ from pytest_isolate.integrations import processes
 from pytest_isolate.integrations import steps
 from pytest_isolate.integrations import testmon
 from pytest_isolate.integrations.coverage import COVERED
-from pytest_isolate.integrations.coverage import Covered
+from pytest_isolate.integrations.coverage import Coverage
 from pytest_isolate.integrations.reruns import LEFT
+from pytest_isolate.integrations.reruns import ExceptionRecorder
 from pytest_isolate.integrations.reruns import Flaky
 from pytest_isolate.integrations.reruns import Rerunfailures
-from pytest_isolate.integrations.reruns import Witness
 from pytest_isolate.integrations.summaries import SUMMARIES
 from pytest_isolate.wire.frames import Event
 
@@ -52,12 +52,12 @@ class TimerSettings(Protocol):
 
 
 @final
-class Guests:
+class Integrations:
     """The other plugins of one session."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._covered = Covered()
+        self._covered = Coverage()
         self._rerunners: list[Rerunfailures | Flaky] = []
         self._left: dict[str, Json] = {}  #: how the phases of the running test were left, by name
 
@@ -124,7 +124,9 @@ class Guests:
         listener = self._covered.listen()
         added = {name: one.listen(self._config) for name, one in SUMMARIES.items()}
         if self._rerunners:
-            self._config.pluginmanager.register(Witness(send), "isolate-witness")
+            self._config.pluginmanager.register(
+                ExceptionRecorder(send), "isolate-exception-recorder"
+            )
         for rerunner in self._rerunners:
             rerunner.enter(item)
         allure.enter(self._config, send)

@@ -38,7 +38,7 @@ LEFT: Final = "left"
 
 
 @final
-class Witness:
+class ExceptionRecorder:
     """A plugin in a test process that tells how the phases were left."""
 
     def __init__(self, send: Callable[[Event], None]) -> None:

@@ -18,9 +18,9 @@ from pytest_isolate.sandbox.outcome import TimedOut
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.errors import SandboxError
-    from pytest_isolate.sandbox.linux.procfs import Inmate
     from pytest_isolate.sandbox.linux.procfs import Large
-    from pytest_isolate.sandbox.linux.procfs import Scene
+    from pytest_isolate.sandbox.linux.procfs import ProcessInfo
+    from pytest_isolate.sandbox.linux.procfs import Snapshot
     from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.sandbox.outcome import Usage
 
@@ -150,23 +150,23 @@ def figures(usage: Usage, cap: int | None) -> str:
     return "\n".join(lines)
 
 
-def memory_by_kind(scene: Scene) -> str:
+def memory_by_kind(snapshot: Snapshot) -> str:
     """Return the memory in use at the death by kind, a line each."""
-    return "\n".join(f"{kind}: {format_size(size)}" for kind, size in scene.memory.items())
+    return "\n".join(f"{kind}: {format_size(size)}" for kind, size in snapshot.memory.items())
 
 
-def processes(scene: Scene) -> str:
+def processes(snapshot: Snapshot) -> str:
     """Return the processes that were alive at the death, as a table."""
-    if not scene.processes:
+    if not snapshot.processes:
         return ""
-    shown = scene.processes[:_MOST_PROCESSES]
+    shown = snapshot.processes[:_MOST_PROCESSES]
     rows = [("pid", "RSS", "PSS", "command")]
     rows += [
         (
             str(one.pid),
             format_size(one.rss),
             "?" if one.pss is None else format_size(one.pss),
-            _command(one, _is_killed(one, scene)),
+            _command(one, _is_killed(one, snapshot)),
         )
         for one in shown
     ]
@@ -175,28 +175,28 @@ def processes(scene: Scene) -> str:
         "  ".join([*(cell.rjust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
         for row in rows
     ]
-    if more := len(scene.processes) - len(shown):
+    if more := len(snapshot.processes) - len(shown):
         lines.append(f"and {more} smaller ones")
     return "\n".join(lines)
 
 
-def killed(scene: Scene) -> str:
+def killed(snapshot: Snapshot) -> str:
     """Return whom the kernel killed for memory, a line each."""
     lines = [
         f"pid {one.pid} ({format_size(one.rss if one.pss is None else one.pss)}): "
         f"{_command(one, killed=False)}"
-        for one in scene.killed
+        for one in snapshot.killed
     ]
-    if scene.killed and not any(one.is_main for one in scene.killed):
+    if snapshot.killed and not any(one.is_main for one in snapshot.killed):
         lines.append("The test itself was not killed; it fails for that all the same.")
     return "\n".join(lines)
 
 
-def _is_killed(one: Inmate, scene: Scene) -> bool:
-    return any(one.outer == other.outer for other in scene.killed)
+def _is_killed(one: ProcessInfo, snapshot: Snapshot) -> bool:
+    return any(one.outer == other.outer for other in snapshot.killed)
 
 
-def _command(one: Inmate, killed: bool) -> str:  # noqa: FBT001
+def _command(one: ProcessInfo, killed: bool) -> str:  # noqa: FBT001
     text = one.command.replace("\n", "\\n")
     if len(text) > _LONGEST_COMMAND:
         text = f"{text[: _LONGEST_COMMAND - 3]}..."
@@ -204,10 +204,10 @@ def _command(one: Inmate, killed: bool) -> str:  # noqa: FBT001
     return f"{text}  <- killed by the kernel" if killed else text
 
 
-def files(scene: Scene) -> str:
+def files(snapshot: Snapshot) -> str:
     """Return the largest files in memory, and what there is to do about them."""
-    lines = [f"{format_size(one.size)}  {_shown(one)}" for one in scene.files]
-    if not lines and 2 * scene.memory.get(SHARED, 0) > sum(scene.memory.values()):
+    lines = [f"{format_size(one.size)}  {_shown(one)}" for one in snapshot.files]
+    if not lines and 2 * snapshot.memory.get(SHARED, 0) > sum(snapshot.memory.values()):
         lines = [_GONE]
     if not lines:
         return ""
@@ -221,13 +221,13 @@ def _shown(one: Large) -> str:
     return f"{path}  <- copy of the host's" if one.of_host else path
 
 
-def seen(scene: Scene, outcome: Outcome) -> list[tuple[str, str]]:
+def seen(snapshot: Snapshot, outcome: Outcome) -> list[tuple[str, str]]:
     """Return the sections of what was in the sandbox when it was about to end."""
-    sections = [("Processes", processes(scene))]
+    sections = [("Processes", processes(snapshot))]
     if isinstance(outcome, OutOfMemory):
         sections += [
-            ("Killed for memory", killed(scene)),
-            ("Memory by kind", memory_by_kind(scene)),
-            ("Largest files in memory", files(scene)),
+            ("Killed for memory", killed(snapshot)),
+            ("Memory by kind", memory_by_kind(snapshot)),
+            ("Largest files in memory", files(snapshot)),
         ]
     return sections

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Sequence
 
-    from pytest_isolate.sandbox.linux.procfs import Inmate
+    from pytest_isolate.sandbox.linux.procfs import ProcessInfo
     from pytest_isolate.sandbox.supervise.changeset import Change
 
 #: How many lines one test has.
@@ -24,7 +24,7 @@ MOST: Final = 50
 class Left:
     """What was there at a test's end and not at its beginning."""
 
-    processes: Sequence[Inmate] = ()
+    processes: Sequence[ProcessInfo] = ()
     threads: Sequence[str] = ()
     changes: Sequence[Change] = ()
 

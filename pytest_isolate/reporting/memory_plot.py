@@ -8,7 +8,7 @@ from typing import Final
 from typing import final
 
 from pytest_isolate.policy.sizes import format_size
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,13 +41,13 @@ class Timeline:
     def __init__(self, usage: Callable[[], int]) -> None:
         self.points: list[tuple[float, int]] = []  #: seconds since the start, bytes
         self._usage = usage
-        self._start = Genuine.monotonic()
+        self._start = RealOS.monotonic()
         self._pause = _PAUSE_SECONDS
         self._next = self._start
 
     def look(self) -> float:
         """Look if it is time, and return in how many seconds it will be again."""
-        now = Genuine.monotonic()
+        now = RealOS.monotonic()
         if now < self._next:
             return self._next - now
         try:

@@ -22,7 +22,7 @@ _NONE: Final = "-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Appetite:
+class ItemUsage:
     """What one test has used; `None` where it was not counted."""
 
     nodeid: str
@@ -40,14 +40,14 @@ class Appetite:
         return f"{peak:>10} {cap:<13} {cpu:>9} CPU {wall:>9} wall  {self.nodeid}"
 
 
-def appetites(reports: Iterable[pytest.TestReport]) -> Iterator[Appetite]:
+def usages(reports: Iterable[pytest.TestReport]) -> Iterator[ItemUsage]:
     """Yield what the isolated tests among *reports* have used."""
     for report in reports:
         if getattr(report, "when", None) == "teardown":
             told = dict(report.user_properties)
             wall = _number(told, "wall_seconds")
             if wall is not None:
-                yield Appetite(
+                yield ItemUsage(
                     nodeid=report.nodeid,
                     wall_seconds=wall,
                     cpu_seconds=_number(told, "cpu_seconds"),
@@ -66,10 +66,10 @@ def _whole(told: Mapping[str, object], name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def hungriest(appetites: Iterable[Appetite], number: int) -> list[Appetite]:
+def largest(usages: Iterable[ItemUsage], number: int) -> list[ItemUsage]:
     """Return the *number* that took the most memory, or else CPU time; 0 is all of them."""
     ordered = sorted(
-        appetites, key=lambda one: (-(one.memory_peak or 0), -(one.cpu_seconds or 0), one.nodeid)
+        usages, key=lambda one: (-(one.memory_peak or 0), -(one.cpu_seconds or 0), one.nodeid)
     )
     return ordered[:number] if number else ordered
 

@@ -48,7 +48,7 @@ class Keeping(Protocol):
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Sandbox:
     """A ready sandbox, for one process tree."""
 
     spec: Spec
@@ -63,7 +63,7 @@ class Lease:
     alarm: Alarm | None  #: what rings when the memory cap is reached
     notes: tuple[str, ...]  #: what of the root file system could not be had in full
 
-    def uncapped(self) -> Lease:
+    def uncapped(self) -> Sandbox:
         """Return this sandbox for a process whose memory is nobody's concern."""
         spec = replace(self.spec, watched=None)
         return replace(self, spec=spec, joins=(), counters={}, alarm=None)

@@ -1,4 +1,4 @@
-"""The parent's side of the keeper: prepare ahead, lease, retire."""
+"""The parent's side of the keeper: prepare ahead, acquire, retire."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
 from pytest_isolate.sandbox.features import Capabilities
-from pytest_isolate.sandbox.handle import Lease
+from pytest_isolate.sandbox.handle import Sandbox
 from pytest_isolate.sandbox.layers import layers_of
 from pytest_isolate.sandbox.linux import capabilities
 from pytest_isolate.sandbox.linux import fsnames
-from pytest_isolate.sandbox.linux import patience
+from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.wire.channel import Socket
 from pytest_isolate.wire.errors import PeerGone
 from pytest_isolate.wire.errors import RemoteProtocolError
@@ -130,7 +130,7 @@ class Pool:
 
     @property
     def ahead(self) -> int:
-        """How many sandboxes are ordered and not yet leased."""
+        """How many sandboxes are ordered and not yet acquired."""
         return len(self._ordered)
 
     @property
@@ -140,7 +140,7 @@ class Pool:
 
     @property
     def fds(self) -> tuple[int, ...]:
-        """Its descriptors, and those of sandboxes that wait to be leased."""
+        """Its descriptors, and those of sandboxes that wait to be acquired."""
         own = (self._socket.fileno(), self._keeper_fd, self._stderr)
         return (*own, *(fd for _, fds in self._arrived.values() for fd in fds))
 
@@ -168,7 +168,7 @@ class Pool:
         frame, _ = self._arrived[number]
         return tuple(fsnames.received(frame.notes)) if isinstance(frame, Ready) else ()
 
-    def lease(self, spec: Spec) -> Lease:
+    def acquire(self, spec: Spec) -> Sandbox:
         """Return a ready sandbox of *spec*, one made ahead if there is one.
 
         Raises `SandboxError` if it could not be made, `KeeperError` if the keeper is gone.
@@ -183,7 +183,7 @@ class Pool:
         if isinstance(frame, Unready):
             raise SandboxError.from_json(fsnames.received(frame.error))
         named = list(zip(fsnames.received(frame.names), fds, strict=True))
-        return Lease(
+        return Sandbox(
             spec=spec,
             number=number,
             keeping=self,
@@ -209,7 +209,7 @@ class Pool:
         """Return what killed the keeper, or `None` while it lives."""
         gone = select.poll()
         gone.register(self._keeper_fd, select.POLLIN)
-        return self._mourn() if gone.poll(0) else None
+        return self._error_of_keeper() if gone.poll(0) else None
 
     def close(self) -> None:
         """Let the keeper remove everything, and wait until it has.
@@ -235,25 +235,25 @@ class Pool:
         """Wait for the keeper's end; return what was wrong with it."""
         with suppress(ProcessLookupError):  # it may have been stopped, and would never end
             signal.pidfd_send_signal(self._keeper_fd, signal.SIGCONT)
-        if why := patience.wait(self._keeper, self._keeper_fd, patience.END):
-            status = patience.reap(self._keeper, 0)
+        if why := waits.wait(self._keeper, self._keeper_fd, waits.END):
+            status = waits.reap(self._keeper, 0)
             became = "left behind" if status is None else "killed"
             return KeeperError(f"the keeper of the sandboxes did not end {why}: {became}")
-        return self._mourn() if patience.reap(self._keeper) else None
+        return self._error_of_keeper() if waits.reap(self._keeper) else None
 
     def _send(self, frame: Prepare | Retire) -> None:
         try:
-            self._socket.send(frame, timeout=patience.ANSWER)
+            self._socket.send(frame, timeout=waits.ANSWER)
         except TimeoutError:
-            raise self._silence(f"within {patience.ANSWER:g} s") from None
+            raise self._silence(f"within {waits.ANSWER:g} s") from None
         except PeerGone:
-            raise self._mourn() from None
+            raise self._error_of_keeper() from None
 
     def _silence(self, why: str) -> KeeperError:
         return KeeperError(f"the keeper of the sandboxes did not answer {why}")
 
     def _receive(self) -> tuple[Frame, list[int]] | None:
-        watch = patience.Watch(self._keeper, patience.ANSWER)
+        watch = waits.Watch(self._keeper, waits.ANSWER)
         while True:
             try:
                 return self._socket.receive(timeout=watch.pause)
@@ -265,13 +265,13 @@ class Pool:
         try:
             received = self._receive()
         except PeerGone:
-            raise self._mourn() from None
+            raise self._error_of_keeper() from None
         except RemoteProtocolError as error:
             msg = f"what the keeper of the sandboxes sends does not arrive: {error}"
             raise KeeperError(msg) from None
         match received:
             case None:
-                raise self._mourn()
+                raise self._error_of_keeper()
             case Hello(capabilities=entries), _:
                 self._capabilities = Capabilities.from_json(fsnames.received(entries))
             case (Ready() | Unready()) as frame, fds if frame.sandbox in self._ordered:
@@ -280,10 +280,10 @@ class Pool:
                 for fd in fds:
                     os.close(fd)
 
-    def _mourn(self) -> KeeperError:
+    def _error_of_keeper(self) -> KeeperError:
         gone = select.poll()
         gone.register(self._keeper_fd, select.POLLIN)
-        gone.poll(patience.LAST_WORDS * 1000)
+        gone.poll(waits.LAST_WORDS * 1000)
         size = os.fstat(self._stderr).st_size
         lines = os.pread(self._stderr, size, 0).decode(errors="replace").strip().splitlines()
         words = lines[-1] if lines else "it left no words; something may have killed it"

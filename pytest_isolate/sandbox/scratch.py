@@ -8,7 +8,7 @@ from typing import Final
 
 _MODE: Final = 0o700
 #: How long a process that is being killed may go on making files.
-_PATIENCE_SECONDS: Final = 2.0
+_LIMIT_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.02
 
 
@@ -26,7 +26,7 @@ def remove(path: str) -> None:
     """Remove the directory *path* and all in it; raise `OSError` if it cannot be done."""
     import shutil  # noqa: PLC0415  # no sandbox in full needs it, and it imports much
 
-    end = time.monotonic() + _PATIENCE_SECONDS
+    end = time.monotonic() + _LIMIT_SECONDS
     while os.path.lexists(path):
         try:
             shutil.rmtree(path)

@@ -27,7 +27,7 @@ if sys.platform == "linux":
 
 if TYPE_CHECKING:
     from pytest_isolate.policy.model import Policy
-    from pytest_isolate.sandbox.handle import Lease
+    from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.layers import Layers
     from pytest_isolate.sandbox.supervise.changeset import Change
     from pytest_isolate.session.replay import Replay
@@ -47,14 +47,14 @@ _CACHES: Final = frozenset({
 _CACHED: Final = (".pyc", ".pyo")
 
 
-def inspect(lease: Lease, policy: Policy, replay: Replay) -> None:
-    """Look at what the test of *replay* has left in the sandbox of *lease*, which ends here."""
-    if lease.layers is None:
+def inspect(sandbox: Sandbox, policy: Policy, replay: Replay) -> None:
+    """Look at what the test of *replay* has left in *sandbox*, which ends here."""
+    if sandbox.layers is None:
         return
     reports = policy.report_leaks is not Leaks.OFF
-    processes = leftovers.staying(lease.init) if reports else ()
-    _end(lease)
-    changes = _changes(lease.layers, replay.item.config)
+    processes = leftovers.staying(sandbox.init) if reports else ()
+    _end(sandbox)
+    changes = _changes(sandbox.layers, replay.item.config)
     if reports:
         left = Left(processes=processes, threads=replay.threads, changes=changes)
         if left and policy.report_leaks is Leaks.FAIL:
@@ -62,14 +62,14 @@ def inspect(lease: Lease, policy: Policy, replay: Replay) -> None:
         elif left:
             replay.left = [left.summary(), *left.lines()]
     if policy.keep is Keep.ALL or (policy.keep is Keep.FAILED and replay.has_failed):
-        replay.note("Kept files", _keep(lease.layers, changes, policy, replay.item))
+        replay.note("Kept files", _keep(sandbox.layers, changes, policy, replay.item))
 
 
-def _end(lease: Lease) -> None:
+def _end(sandbox: Sandbox) -> None:
     """Kill the sandbox and wait for it: what is looked at is not to change meanwhile."""
-    lease.kill()
+    sandbox.kill()
     dead = select.poll()
-    dead.register(lease.init, select.POLLIN)
+    dead.register(sandbox.init, select.POLLIN)
     dead.poll(_DYING_SECONDS * 1000)
 
 

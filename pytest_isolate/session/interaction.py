@@ -55,7 +55,7 @@ def gate(stack: ExitStack, replay: Replay) -> int:
 
 
 @final
-class Visitor:
+class Interrupts:
     """A person at the terminal while one test process runs: looks at it, or presses Ctrl-C.
 
     The first Ctrl-C is the test's, which ends as it would without isolation; the next one kills

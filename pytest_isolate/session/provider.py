@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from pytest_isolate.policy.model import Policy
     from pytest_isolate.sandbox.features import Capabilities
-    from pytest_isolate.sandbox.handle import Lease
+    from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.spec import Spec
 
 _AHEAD: Final = 2  #: sandboxes made ready before they are needed
@@ -90,7 +90,7 @@ def _is_below_any(path: str, places: Sequence[str]) -> bool:
 
 
 @final
-class Sandboxes:
+class SandboxProvider:
     """What one session has for its isolated items; the keeper is started when it is needed."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -219,11 +219,11 @@ class Sandboxes:
         return spec
 
     @contextmanager
-    def lease(self, spec: Spec) -> Iterator[Lease]:
+    def acquire(self, spec: Spec) -> Iterator[Sandbox]:
         """Lend a sandbox of *spec*. Raises SandboxError."""
         spec = self._shown(spec)
         try:
-            lease = self._start().lease(spec)
+            sandbox = self._start().acquire(spec)
         except KeeperError as error:
             self._forget_keeper()  # the next item gets a new one
             msg = "get a sandbox"
@@ -231,14 +231,14 @@ class Sandboxes:
         finally:
             self._ordered -= Counter((spec,))
         if self._base is not None:
-            store = lease.scratch if spec.own else ""
+            store = sandbox.scratch if spec.own else ""
             self._base.begin(store, sweeps=spec in self._swept)
         try:
-            yield lease
+            yield sandbox
         finally:
             if self._base is not None:
                 self._base.end()
-            lease.retire()
+            sandbox.retire()
 
 
 def _not_linux(policy: Policy) -> Resolution:

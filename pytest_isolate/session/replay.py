@@ -46,7 +46,7 @@ from pytest_isolate.wire.frames import Warned
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_isolate.integrations.registry import Guests
+    from pytest_isolate.integrations.registry import Integrations
     from pytest_isolate.reporting.failures import Death
     from pytest_isolate.reporting.memory_plot import Timeline
     from pytest_isolate.sandbox.outcome import Usage
@@ -64,7 +64,7 @@ class Replay:
     """One item on its way through pytest's hooks."""
 
     item: pytest.Item
-    guests: Guests
+    integrations: Integrations
     log: bool  #: whether reports of phases are shown, or left to the caller
     shown: Callable[[], None] = lambda: None  #: tells the test process that its report was
     failed: Callable[[pytest.TestReport], None] = lambda _: None  #: hears before that of a failure
@@ -143,7 +143,7 @@ class Replay:
                 self.threads = [str(name) for name in names]
             case _:
                 session_state.enter(self.item, name, data)
-                self.guests.hear(self.item, name, data)
+                self.integrations.hear(self.item, name, data)
 
     def _hear_report(self, data: Json) -> None:
         try:
@@ -264,8 +264,8 @@ class Replay:
             "Stacks of all threads",
             readable(stacks, program.__file__, ending.__file__, exits.__file__),
         ))
-        if end.scene is not None:
-            self._sections += failures.seen(end.scene, outcome)
+        if end.snapshot is not None:
+            self._sections += failures.seen(end.snapshot, outcome)
         self._sections.append(("Figures", failures.figures(end.usage, cap)))
         if timeline is not None:
             self._draw(timeline, end, cap)
@@ -274,9 +274,9 @@ class Replay:
             self.failed(failed)
 
     def _draw(self, timeline: Timeline, end: End, cap: int | None) -> None:
-        peak, scene = end.usage.memory_peak or 0, end.scene
-        if scene is not None and scene.seen is not None and not end.said_bye:
-            timeline.end(scene.seen, min(peak, sum(scene.memory.values())))
+        peak, snapshot = end.usage.memory_peak or 0, end.snapshot
+        if snapshot is not None and snapshot.seen is not None and not end.said_bye:
+            timeline.end(snapshot.seen, min(peak, sum(snapshot.memory.values())))
         self._extras.append(plot(timeline.points or [(0.0, peak)], cap, peak))
 
     def refuse(self, error: SandboxError, *, skip: bool) -> None:

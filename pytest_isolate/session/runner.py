@@ -23,10 +23,10 @@ from pytest_isolate import _compat
 from pytest_isolate.child import executors
 from pytest_isolate.child import program
 from pytest_isolate.child import watchdogs
-from pytest_isolate.child.denials import Walls
+from pytest_isolate.child.denials import Denials
 from pytest_isolate.integrations import debugger
 from pytest_isolate.integrations import notices
-from pytest_isolate.integrations.registry import Guests
+from pytest_isolate.integrations.registry import Integrations
 from pytest_isolate.integrations.registry import limit
 from pytest_isolate.integrations.registry import take_limit
 from pytest_isolate.options import distributes
@@ -53,7 +53,7 @@ from pytest_isolate.session import interaction
 from pytest_isolate.session import takeover
 from pytest_isolate.session.obstacles import Obstacles
 from pytest_isolate.session.obstacles import beyond
-from pytest_isolate.session.provider import Sandboxes
+from pytest_isolate.session.provider import SandboxProvider
 from pytest_isolate.session.replay import Replay
 from pytest_isolate.transfer import caught_warnings
 from pytest_isolate.transfer.notes.books import NO_HOOKS
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from pytest_isolate.integrations.registry import TimerSettings
     from pytest_isolate.policy.model import Policy
     from pytest_isolate.sandbox.features import Capabilities
-    from pytest_isolate.sandbox.handle import Lease
+    from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.transfer.notes.books import Hooks
 
@@ -91,9 +91,9 @@ class Runner:
         if sys.platform == "linux":
             check_shell(config)
             libraries.register()
-        self.tap = program.Tap()
-        self.guests = Guests(config)
-        self.sandboxes = Sandboxes(config)
+        self.forwarder = program.Forwarder()
+        self.integrations = Integrations(config)
+        self.sandboxes = SandboxProvider(config)
         self._config = config
         self._threads = _threads()
         self._in_force = False
@@ -102,7 +102,7 @@ class Runner:
         self._hooks = NO_HOOKS
         self._reporters: _compat.Unhooking | None = None
         self._plugins = -1  #: how many there were when the two were found
-        config.pluginmanager.register(self.tap, "isolate-tap")
+        config.pluginmanager.register(self.forwarder, "isolate-forwarder")
         config.add_cleanup(self.sandboxes.close)
 
     def header(self) -> str:
@@ -140,7 +140,7 @@ class Runner:
 
     def expect(self, items: Sequence[pytest.Item]) -> None:
         """Make ready for *items*, all of the session in their order."""
-        self.guests.adopt([item for item in items if policy_of(item) is not None])
+        self.integrations.adopt([item for item in items if policy_of(item) is not None])
         self.take_over()
         self._threads = _threads()  # those of plugins and imported modules are no test's concern
         self.sandboxes.expect(items)
@@ -187,12 +187,12 @@ class Runner:
         policy = policy_of(item) if item.config is self._config else None
         if policy is None or isinstance(self.sandboxes.resolve(policy), Unconfined):
             return _compat.runtestprotocol(item, log=log, nextitem=nextitem)
-        self.guests.begins(item)
-        replay = self._replay(item, policy, nextitem, log=log and not self.guests.rerun)
+        self.integrations.begins(item)
+        replay = self._replay(item, policy, nextitem, log=log and not self.integrations.rerun)
         self._warnings += replay.warnings
         replay.finish()
-        if self.guests.rerun:
-            self.guests.judge(item, replay.reports, log=log)
+        if self.integrations.rerun:
+            self.integrations.judge(item, replay.reports, log=log)
         return replay.reports
 
     def hooks(self) -> Hooks:
@@ -204,7 +204,7 @@ class Runner:
         """Return how reporters leave their hooks in a test process."""
         self._look_at_plugins()
         if self._reporters is None:
-            self._reporters = _compat.without_reporters(self._config, (self.tap, session))
+            self._reporters = _compat.without_reporters(self._config, (self.forwarder, session))
         return self._reporters
 
     def _look_at_plugins(self) -> None:
@@ -219,7 +219,7 @@ class Runner:
 
         In a test process it is one for the test's function alone, and stays with pytest-timeout.
         """
-        if self.tap.voice is not None:
+        if self.forwarder.sender is not None:
             return None
         if isinstance(self.sandboxes.resolve(policy), Unconfined):
             return None
@@ -233,17 +233,17 @@ class Runner:
         number = run_policy(self._config).top
         if number is not None:
             reports = (report for reports in reporter.stats.values() for report in reports)
-            hungriest = top.hungriest(top.appetites(reports), number)
-            if hungriest:
+            largest = top.largest(top.usages(reports), number)
+            if largest:
                 reporter.section(top.title(number))
-                for appetite in hungriest:
-                    reporter.line(appetite.line())
+                for usage in largest:
+                    reporter.line(usage.line())
 
     def _replay(
         self, item: pytest.Item, policy: Policy, nextitem: pytest.Item | None, *, log: bool
     ) -> Replay:
         """Run *item* in its sandbox, up to its last report."""
-        replay = Replay(item=item, guests=self.guests, log=log)
+        replay = Replay(item=item, integrations=self.integrations, log=log)
         outcome: Outcome
         usage = Usage(wall_seconds=0.0)
         cap = None
@@ -252,8 +252,8 @@ class Runner:
             case Resolved(spec):
                 cap = spec.memory_cap
                 try:
-                    with self.sandboxes.lease(spec) as lease:
-                        end = _run(self, policy, lease, replay, nextitem)
+                    with self.sandboxes.acquire(spec) as sandbox:
+                        end = _run(self, policy, sandbox, replay, nextitem)
                 except SandboxError as error:
                     outcome = _refuse(replay, error, policy)
                 else:
@@ -286,36 +286,36 @@ def _refuse(replay: Replay, error: SandboxError, policy: Policy) -> Outcome:
 
 
 def _run(
-    runner: Runner, policy: Policy, lease: Lease, replay: Replay, nextitem: pytest.Item | None
+    runner: Runner, policy: Policy, sandbox: Sandbox, replay: Replay, nextitem: pytest.Item | None
 ) -> execution.End:
-    """Run the item of *replay* in the sandbox of *lease*, and judge how it ended."""
+    """Run the item of *replay* in *sandbox*, and judge how it ended."""
     item, config = replay.item, replay.item.config
     with ExitStack() as stack:
-        cap = lease.spec.memory_cap
+        cap = sandbox.spec.memory_cap
         output = stack.enter_context(closing(Output(config, cap=cap)))
         stacks = interaction.own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
         gate = interaction.gate(stack, replay) if interaction.talks_live(config) else -1
         connection = debugger.connect(stack)
         watchdog = watchdogs.pause(stack, _compat.capture_files(config).values())
-        visitor = interaction.Visitor(shared=interaction.wants_debugger(config))
-        visitor.attend(stack)
+        interrupts = interaction.Interrupts(shared=interaction.wants_debugger(config))
+        interrupts.attend(stack)
         capabilities = runner.sandboxes.capabilities
-        replay.obstacles = Obstacles.of(lease.notes, capabilities, lease.spec.project)
-        replay.debugged = lambda on: visitor.debug(on=on)
+        replay.obstacles = Obstacles.of(sandbox.notes, capabilities, sandbox.spec.project)
+        replay.debugged = lambda on: interrupts.debug(on=on)
         replay.attended = interaction.wants_debugger(config) or wants_shell(config)
         doors = Doors()
-        order = program.Order(
+        job = program.Job(
             stacks=stacks,
             gate=gate,
             debugger=connection,
-            guests=runner.guests,
+            integrations=runner.integrations,
             random_state=random.getstate(),
-            release_interrupts=visitor.release,
+            release_interrupts=interrupts.release,
             watchdog=watchdog,
             executors=executors.in_use(),
             threads=runner.new_threads(),
             leaks=policy.report_leaks is not Leaks.OFF,
-            walls=Walls(writable=lease.spec.writable) if lease.spec.landlock else None,
+            denials=Denials(writable=sandbox.spec.writable) if sandbox.spec.landlock else None,
             directories=runner.sandboxes.directories,
             reporters=runner.reporters(item.session),
             hooks=runner.hooks(),
@@ -331,21 +331,21 @@ def _run(
                 *watchdog.fds,
                 stacks,
                 gate,
-                order.directories,
+                job.directories,
                 *([connection.fd] if connection is not None else []),
             ),
             new_session=not interaction.wants_debugger(config),
-            preload=needed_libraries() if isinstance(lease.spec.root, DirectoryRoot) else (),
+            preload=needed_libraries() if isinstance(sandbox.spec.root, DirectoryRoot) else (),
             reopens=True,
             covered=doors.covered,
         )
         timeout = policy.timeout if policy.asked("timeout") else limit(item)
         if connection is not None:
             timeout = None  # somebody may be looking at it
-        shells = Shells(item, lease, entry, visitor, timeout=timeout)
+        shells = Shells(item, sandbox, entry, interrupts, timeout=timeout)
         if wants_shell(config):
             replay.failed = shells.open_for_report
-        line = memory_plot.wanted(config, lease.alarm)
+        line = memory_plot.wanted(config, sandbox.alarm)
         house = output.keep_house
         _compat.flush_streams(config)
         last_words = _last_words(stacks)
@@ -353,13 +353,13 @@ def _run(
         # written to here is copied.
         runner.sandboxes.foresee(nextitem)
         end = execution.run(
-            lease,
+            sandbox,
             entry,
-            partial(program.run, item, runner.tap, output, order),
+            partial(program.run, item, runner.forwarder, output, job),
             timeout=timeout,
-            clock=visitor.clock,
+            clock=interrupts.clock,
             on_frame=replay.hear,
-            on_start=visitor.aim,
+            on_start=interrupts.aim,
             on_timeout=shells.open_for_timeout if wants_shell(config) else lambda: None,
             chore=watchdog.between(house if line is None else line.between(house)),
             live=gate >= 0,
@@ -373,7 +373,7 @@ def _run(
             cap=cap,
             timeline=line,
         )
-        inspection.inspect(lease, policy, replay)
+        inspection.inspect(sandbox, policy, replay)
     return end
 
 

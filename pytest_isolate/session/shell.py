@@ -33,9 +33,9 @@ from pytest_isolate.session import interaction
 from pytest_isolate.wire.frames import Event
 
 if TYPE_CHECKING:
-    from pytest_isolate.sandbox.handle import Lease
+    from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.launch.entry import Entry
-    from pytest_isolate.session.interaction import Visitor
+    from pytest_isolate.session.interaction import Interrupts
     from pytest_isolate.wire.channel import Writer
     from pytest_isolate.wire.frames import Frame
 
@@ -72,16 +72,16 @@ class Shells:
     def __init__(
         self,
         item: pytest.Item,
-        lease: Lease,
+        sandbox: Sandbox,
         entry: Entry,
-        visitor: Visitor,
+        interrupts: Interrupts,
         *,
         timeout: float | None,
     ) -> None:
         self._item = item
-        self._lease = lease
+        self._sandbox = sandbox
         self._entry = entry
-        self._visitor = visitor
+        self._interrupts = interrupts
         self._timeout = timeout
         self._is_over = False
 
@@ -98,12 +98,12 @@ class Shells:
 
     def _open(self, what: str) -> None:
         _compat.end_line(self._item.config)
-        with _compat.uncaptured(self._item.config), terminal.lent(), self._visitor.looking():
+        with _compat.uncaptured(self._item.config), terminal.lent(), self._interrupts.looking():
             directory = self._directory()
             _say(
                 _rule(f"shell in the sandbox of {self._item.nodeid}"),
                 what,
-                f"inside: root file system {_root(self._lease)}, directory {directory}; no caps",
+                f"inside: root file system {_root(self._sandbox)}, directory {directory}; no caps",
                 "leave with `exit` or Ctrl-D: the run goes on, and what is inside is gone",
             )
             trouble = self._run(directory)
@@ -111,9 +111,9 @@ class Shells:
 
     def _directory(self) -> str:
         """Return where the test is now, or where it began."""
-        if self._visitor.pid and self._lease.keeping.forks_inside:
+        if self._interrupts.pid and self._sandbox.keeping.forks_inside:
             with suppress(OSError):  # it has died
-                return os.readlink(f"/proc/{self._visitor.pid}/cwd")  # noqa: PTH115  # as it reads
+                return os.readlink(f"/proc/{self._interrupts.pid}/cwd")  # noqa: PTH115  # as it reads
         return self._entry.cwd
 
     def _run(self, directory: str) -> str:
@@ -128,13 +128,13 @@ class Shells:
                     pass
 
         end = execution.run(
-            self._lease.uncapped(),
+            self._sandbox.uncapped(),
             dataclasses.replace(self._entry, keep_fds=(), new_session=False, reopens=False),
             partial(_become_shell, directory),
             on_frame=hear,
         )
         if isinstance(end.outcome, SetupFailed):
-            return _why_not(self._lease) or str(end.outcome.error)
+            return _why_not(self._sandbox) or str(end.outcome.error)
         return "".join(failures)
 
 
@@ -155,14 +155,14 @@ def _become_shell(directory: str, writer: Writer) -> None:
     writer.send(Event(_UNEXECUTED, {"error": error}))
 
 
-def _why_not(lease: Lease) -> str:
+def _why_not(sandbox: Sandbox) -> str:
     ended = select.poll()
-    ended.register(lease.init, select.POLLIN)
+    ended.register(sandbox.init, select.POLLIN)
     return "the sandbox has died with its test" if ended.poll(0) else ""
 
 
-def _root(lease: Lease) -> str:
-    return BY_NAME["rootfs"].show(lease.spec.root)
+def _root(sandbox: Sandbox) -> str:
+    return BY_NAME["rootfs"].show(sandbox.spec.root)
 
 
 def _summary(report: pytest.TestReport) -> str:

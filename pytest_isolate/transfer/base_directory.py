@@ -19,7 +19,7 @@ import pytest
 from pytest_isolate import _compat
 from pytest_isolate.sandbox import own
 from pytest_isolate.sandbox.own import Made
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,12 +140,12 @@ class _Notes:
         # The test may have closed the descriptor, and its number may be another file's by now.
         with suppress(OSError):
             if _identity(self._register) == self._identity:
-                Genuine.write(self._register, Made(prefix, number).entry())
+                RealOS.write(self._register, Made(prefix, number).entry())
                 self.is_new = True
 
 
 def _identity(fd: int) -> tuple[int, int]:
-    status = Genuine.fstat(fd)
+    status = RealOS.fstat(fd)
     return status.st_dev, status.st_ino
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Final
 
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if sys.platform == "linux":
     from pytest_isolate.sandbox.linux import libc
@@ -21,7 +21,7 @@ _BLOCK: Final = 512  #: the unit of `st_blocks`, see stat(3type)
 
 def fits(fd: int, kept: int) -> bool:
     """Return whether the file *fd* is whole if *kept* bytes of it are kept."""
-    return Genuine.fstat(fd).st_size <= kept
+    return RealOS.fstat(fd).st_size <= kept
 
 
 def trim(fd: int, kept: int) -> bool:
@@ -31,23 +31,23 @@ def trim(fd: int, kept: int) -> bool:
     """
     half = kept // 2
     stays = 3 * half  # the tail may grow while it is being read
-    status = Genuine.fstat(fd)
+    status = RealOS.fstat(fd)
     if status.st_size <= stays or status.st_blocks * _BLOCK <= stays + _SLACK:
         return False
     try:
         libc.punch_hole(fd, half, status.st_size - stays)
     except OSError:
-        Genuine.ftruncate(fd, half)
+        RealOS.ftruncate(fd, half)
     return True
 
 
 def read(fd: int, kept: int, errors: str) -> str:
     """Return the text of the file *fd*, but for its middle if it is of more than *kept* bytes."""
-    size = Genuine.fstat(fd).st_size
+    size = RealOS.fstat(fd).st_size
     if size <= kept:
-        return Genuine.pread(fd, size, 0).decode(errors=errors)
+        return RealOS.pread(fd, size, 0).decode(errors=errors)
     half = kept // 2
-    head, tail = Genuine.pread(fd, half, 0), Genuine.pread(fd, half, size - half).lstrip(b"\0")
+    head, tail = RealOS.pread(fd, half, 0), RealOS.pread(fd, half, size - half).lstrip(b"\0")
     return cut(head, tail, size - half - len(tail), errors)
 
 
@@ -63,5 +63,5 @@ def cut(head: bytes, tail: bytes, missing: int, errors: str) -> str:
 
 def empty(fd: int) -> None:
     """Remove all that the file *fd* has, and go back to its beginning."""
-    Genuine.ftruncate(fd, 0)
-    Genuine.lseek(fd, 0, os.SEEK_SET)
+    RealOS.ftruncate(fd, 0)
+    RealOS.lseek(fd, 0, os.SEEK_SET)

@@ -21,7 +21,7 @@ from typing import final
 from pytest_isolate import _compat
 from pytest_isolate.sandbox.linux import mountinfo
 from pytest_isolate.transfer import bounded_file
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from typing import IO
@@ -131,16 +131,16 @@ class _Captured(io.BytesIO):
         super().__init__()
         self._fd = fd
         self._kept = kept
-        self._owner = Genuine.getpid()
+        self._owner = RealOS.getpid()
 
     def write(self, data: Buffer, /) -> int:
-        if Genuine.getpid() != self._owner:
+        if RealOS.getpid() != self._owner:
             return memoryview(data).nbytes
         return _write(self._fd, data)
 
     def getvalue(self) -> bytes:
         if bounded_file.fits(self._fd, self._kept):
-            return Genuine.pread(self._fd, self._kept, 0)
+            return RealOS.pread(self._fd, self._kept, 0)
         return bounded_file.read(self._fd, self._kept, "replace").encode()
 
     def truncate(self, size: int | None = None, /) -> int:
@@ -157,10 +157,10 @@ class _Logged(io.StringIO):
         super().__init__()
         self._fd = fd
         self._kept = kept
-        self._owner = Genuine.getpid()
+        self._owner = RealOS.getpid()
 
     def write(self, text: str, /) -> int:
-        if Genuine.getpid() == self._owner:
+        if RealOS.getpid() == self._owner:
             _write(self._fd, text.encode(errors="surrogatepass"))
         return len(text)
 
@@ -184,5 +184,5 @@ def _write(fd: int, data: Buffer) -> int:
     rest = memoryview(data).cast("B")
     size = len(rest)
     while rest:
-        rest = rest[Genuine.write(fd, rest) :]
+        rest = rest[RealOS.write(fd, rest) :]
     return size

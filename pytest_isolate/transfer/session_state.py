@@ -28,7 +28,7 @@ _facts_key = pytest.StashKey[set[tuple[str, str, str]]]()
 
 
 @final
-class Ledger:
+class SessionState:
     """What has changed in the test process of one item since the last look.
 
     It is a plugin there: a fixture of a wide scope is set up in each sandbox, and what it records
@@ -87,7 +87,7 @@ class Ledger:
 
 
 def enter(item: pytest.Item, name: str, change: Json) -> None:
-    """Make here what a `Ledger` saw in the test process of *item*; nonsense is passed over."""
+    """Make here what a `SessionState` saw in the process of *item*; nonsense is passed over."""
     match name, change:
         case "testsuite_property", {"name": str(), "value": str(), "recorder": str()}:
             _enter_fact(item.config, change["name"], change["value"], change["recorder"])

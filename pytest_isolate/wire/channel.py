@@ -26,7 +26,7 @@ from pytest_isolate.wire.fd_passing import unpack
 from pytest_isolate.wire.frames import MAX_DESCRIPTORS
 from pytest_isolate.wire.protocol import State
 from pytest_isolate.wire.protocol import advance
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +55,8 @@ class Writer:
     def __init__(self, fd: int) -> None:
         """Take over *fd*, a pipe's write end, in blocking mode."""
         self.fd = fd
-        self._owner = Genuine.getpid()
-        self._pipe = _identity(Genuine.fstat(fd))
+        self._owner = RealOS.getpid()
+        self._pipe = _identity(RealOS.fstat(fd))
         self._outgoing: deque[tuple[bytes, list[int]]] = deque()  # and what of it has been written
         self._flushing = False
 
@@ -66,7 +66,7 @@ class Writer:
         Raises `LocalProtocolError` for a frame that cannot be encoded (another can be sent
         instead) and `PeerGone` when the pipe is closed on either side.
         """
-        if Genuine.getpid() != self._owner:
+        if RealOS.getpid() != self._owner:
             return
         self._outgoing.append((encode(frame), []))
         if self._flushing:
@@ -84,7 +84,7 @@ class Writer:
     def close(self) -> None:
         """Close the pipe; once is enough."""
         if self._is_open():
-            Genuine.close(self.fd)
+            RealOS.close(self.fd)
         self.fd = -1
 
     def _flush(self) -> None:
@@ -92,14 +92,14 @@ class Writer:
             data, counts = self._outgoing[0]
             written = sum(counts)
             if written < len(data):
-                _call_noting(counts, Genuine.write, self.fd, memoryview(data)[written:])
+                _call_noting(counts, RealOS.write, self.fd, memoryview(data)[written:])
             else:
                 self._outgoing.popleft()
 
     def _is_open(self) -> bool:
         # The test may have closed the descriptor, and its number may be another file's by now.
         try:
-            return _identity(Genuine.fstat(self.fd)) == self._pipe
+            return _identity(RealOS.fstat(self.fd)) == self._pipe
         except OSError:
             return False
 
@@ -135,7 +135,7 @@ class Reader:
         room = DRAIN_LIMIT
         while room > 0 and not self.eof:
             try:
-                data = Genuine.read(self.fd, _CHUNK)
+                data = RealOS.read(self.fd, _CHUNK)
             except BlockingIOError:
                 break
             self.eof = not data
@@ -147,7 +147,7 @@ class Reader:
     def close(self) -> None:
         """Close the pipe; once is enough."""
         if self.fd >= 0:
-            Genuine.close(self.fd)
+            RealOS.close(self.fd)
         self.fd = -1
 
     def _decode(self, data: bytes, frames: list[Frame]) -> None:
@@ -190,7 +190,7 @@ class Socket:
         out of it, the frame has gone out, or is finished by the next `send`, or never begins; so if
         there is no room for *timeout* seconds, which raises `TimeoutError`.
         """
-        deadline = None if timeout is None else Genuine.monotonic() + timeout
+        deadline = None if timeout is None else RealOS.monotonic() + timeout
         if len(fds) != descriptors(frame) or len(fds) > MAX_DESCRIPTORS:
             raise LocalProtocolError(
                 f"{type(frame).__name__} cannot be sent with {len(fds)} descriptors"
@@ -214,7 +214,7 @@ class Socket:
         Raises `TimeoutError` after *timeout* seconds, `PeerGone` if the other side died inside a
         frame and `RemoteProtocolError` if it broke the protocol.
         """
-        deadline = None if timeout is None else Genuine.monotonic() + timeout
+        deadline = None if timeout is None else RealOS.monotonic() + timeout
         while not self._arrived:
             if self._failure is not None:
                 raise self._failure
@@ -238,7 +238,7 @@ class Socket:
         """Close the socket and the descriptors that nobody has taken; once is enough."""
         for _, fds in self._arrived:
             for fd in fds:
-                Genuine.close(fd)
+                RealOS.close(fd)
         self._arrived.clear()
         self._pairing.close()
         self._socket.close()
@@ -260,7 +260,7 @@ class Socket:
     def _wait(self, events: int, deadline: float | None = None) -> None:
         poll = select.poll()
         poll.register(self._socket, events)
-        left = None if deadline is None else max(0.0, deadline - Genuine.monotonic()) * 1000
+        left = None if deadline is None else max(0.0, deadline - RealOS.monotonic()) * 1000
         if not poll.poll(left):
             raise TimeoutError("the other process did not answer in time")
 

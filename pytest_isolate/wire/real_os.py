@@ -10,7 +10,7 @@ import os
 import time
 
 
-class Genuine:
+class RealOS:
     """What is called in a test process while the test's fixtures are alive."""
 
     close = staticmethod(os.close)

@@ -44,11 +44,11 @@ def ask(pool: Pool) -> Callable[..., Any]:
         def main(writer: Writer) -> None:
             writer.send(Event("answer", {"answer": question()}))
 
-        lease = pool.lease(spec or Spec())
+        sandbox = pool.acquire(spec or Spec())
         try:
-            end = execution.run(lease, Entry(cwd="/"), main, on_frame=hear)
+            end = execution.run(sandbox, Entry(cwd="/"), main, on_frame=hear)
         finally:
-            lease.retire()
+            sandbox.retire()
         assert end.outcome == Exited(0)
         return answers[0]
 

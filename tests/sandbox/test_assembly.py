@@ -11,7 +11,7 @@ import pytest
 
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.keeper import prepare_root
-from pytest_isolate.sandbox.keeper.build_privileged import Home
+from pytest_isolate.sandbox.keeper.build_privileged import OwnNamespaces
 from pytest_isolate.sandbox.keeper.build_privileged import assemble
 from pytest_isolate.sandbox.keeper.planner import Planner
 from pytest_isolate.sandbox.launch import entry
@@ -67,11 +67,11 @@ def own_namespaces() -> Iterator[None]:
 @pytest.mark.usefixtures("own_namespaces")
 def test_proc_shows_the_sandboxs_processes(*, knows_pidns: bool | None) -> None:
     here = os.getcwd()
-    home = Home(knows_pidns=knows_pidns)
-    order = Planner.survey().order(Spec())
+    own = OwnNamespaces(knows_pidns=knows_pidns)
+    plan = Planner.survey().plan(Spec())
     report, report_end = os.pipe()
     life_end, life = os.pipe()
-    built = assemble(order, home, report_end, life_end)
+    built = assemble(plan, own, report_end, life_end)
     os.chdir(here)
     os.write(life, b"+")
     said = os.read(report, 4096)
@@ -80,7 +80,7 @@ def test_proc_shows_the_sandboxs_processes(*, knows_pidns: bool | None) -> None:
     os.waitpid(built.init, 0)
     for fd in (report, report_end, life, life_end, built.pidfd):
         os.close(fd)
-    home.close()
+    own.close()
 
     assert b"ready" in said
     assert built.notes == () or prepare_root.is_covered(built.notes)
@@ -90,17 +90,17 @@ def test_proc_shows_the_sandboxs_processes(*, knows_pidns: bool | None) -> None:
 
 
 @pytest.mark.usefixtures("own_namespaces")
-def test_failure_on_the_way_leaves_nothing_and_comes_home() -> None:
+def test_failure_on_the_way_leaves_nothing_and_comes_back() -> None:
     here = os.getcwd()
-    home = Home()
-    order = Planner.survey().order(Spec(network=Network.NONE, hostname="x" * 65))
+    own = OwnNamespaces()
+    plan = Planner.survey().plan(Spec(network=Network.NONE, hostname="x" * 65))
     pipe = os.pipe()
     with pytest.raises(SandboxError, match="sethostname"):
-        assemble(order, home, pipe[1], pipe[0])
+        assemble(plan, own, pipe[1], pipe[0])
     os.chdir(here)
     for fd in pipe:
         os.close(fd)
-    home.close()
+    own.close()
 
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

@@ -48,12 +48,12 @@ def asked(pool: Pool) -> Callable[[Callable[[], object]], list[Any]]:
         def main(writer: Writer) -> None:
             writer.send(Event("answer", {"answer": question()}))
 
-        lease = pool.lease(Spec())
+        sandbox = pool.acquire(Spec())
         try:
             entry = Entry(cwd="/", reopens=True)
-            end = execution.run(lease, entry, main, on_frame=hear, timeout=60)
+            end = execution.run(sandbox, entry, main, on_frame=hear, timeout=60)
         finally:
-            lease.retire()
+            sandbox.retire()
         assert end.outcome == Exited(0)
         return answers[0]
 

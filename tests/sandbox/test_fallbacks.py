@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from pytest_isolate.sandbox.keeper.build_privileged import Home
+from pytest_isolate.sandbox.keeper.build_privileged import OwnNamespaces
 from pytest_isolate.sandbox.linux import capabilities
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.remedies import FOR_NAMESPACES
@@ -260,7 +260,7 @@ def test_keeper_that_has_been_away_is_in_its_chroot_again(tmp_path: Path) -> Non
             libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
             libc.mount("/proc", str(tmp_path / "proc"), None, libc.MS_BIND | libc.MS_REC)
             os.chroot(tmp_path)
-            with Home(knows_pidns=False):
+            with OwnNamespaces(knows_pidns=False).restored():
                 pass
             status = 0 if os.listdir("/") == ["proc"] else 2
         finally:

@@ -22,10 +22,10 @@ PRELUDE: Final = """
     def ask(question):
         answers = []
         pool = Pool.start()
-        lease = pool.lease(Spec())
+        sandbox = pool.acquire(Spec())
         def main(writer): writer.send(Event("answer", {"answer": question()}))
-        end = execution.run(lease, Entry(cwd="/"), main, on_frame=answers.append, timeout=20)
-        lease.retire()
+        end = execution.run(sandbox, Entry(cwd="/"), main, on_frame=answers.append, timeout=20)
+        sandbox.retire()
         pool.close()
         assert not getattr(end.outcome, "status", 1) and end.said_bye, end
         return answers[-1].data["answer"]
@@ -218,9 +218,9 @@ def test_a_library_that_came_first_is_told_of_and_harms_nothing_outside() -> Non
             libraries.register()
             before = threads()
             pool = Pool.start()
-            lease = pool.lease(Spec())
-            end = execution.run(lease, Entry(cwd="/"), lambda writer: None, timeout=20)
-            lease.retire()
+            sandbox = pool.acquire(Spec())
+            end = execution.run(sandbox, Entry(cwd="/"), lambda writer: None, timeout=20)
+            sandbox.retire()
             pool.close()
             # What was started in this process did start.
             print(end.outcome.error.why, started, threads() - before)

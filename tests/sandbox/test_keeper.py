@@ -65,9 +65,9 @@ def keeper_of(pool: Pool) -> int:
 @pytest.mark.usefixtures("footprint")
 def test_closed_pool_leaves_nothing_behind() -> None:
     pool = Pool.start()
-    lease = pool.lease(SPEC)
-    execution.run(lease, Entry(cwd="/"), lambda _: None)
-    lease.retire()
+    sandbox = pool.acquire(SPEC)
+    execution.run(sandbox, Entry(cwd="/"), lambda _: None)
+    sandbox.retire()
     pool.prepare(SPEC)
     living = children_of(os.getpid())
     descriptors = len(os.listdir("/proc/self/fd"))
@@ -83,11 +83,11 @@ def test_sandbox_made_ahead_serves_an_equal_specification() -> None:
     pool = Pool.start()
     number = pool.prepare(SPEC)
     pool.prepare(Spec(hostname="other"))
-    lease = pool.lease(Spec(limits=Limits(memory=64 << 20)))
+    sandbox = pool.acquire(Spec(limits=Limits(memory=64 << 20)))
 
-    assert lease.number == number
+    assert sandbox.number == number
     assert pool.ahead == 1
-    lease.retire()
+    sandbox.retire()
     pool.close()
 
 
@@ -97,10 +97,10 @@ def test_many_sandboxes_come_and_go_while_others_are_made() -> None:
     for number in range(200):
         if number < 3:
             pool.prepare(SPEC)
-        lease = pool.lease(SPEC)
+        sandbox = pool.acquire(SPEC)
         pool.prepare(SPEC)
-        end = execution.run(lease, Entry(cwd="/"), lambda _: None)
-        lease.retire()
+        end = execution.run(sandbox, Entry(cwd="/"), lambda _: None)
+        sandbox.retire()
         assert end.outcome == Exited(0), f"sandbox {number}"
     pool.close()
 
@@ -108,10 +108,10 @@ def test_many_sandboxes_come_and_go_while_others_are_made() -> None:
 @pytest.mark.usefixtures("footprint")
 def test_parent_survives_the_keepers_death_and_says_so() -> None:
     pool = Pool.start()
-    lease = pool.lease(SPEC)
+    sandbox = pool.acquire(SPEC)
 
     end = execution.run(
-        lease,
+        sandbox,
         Entry(cwd="/"),
         lambda _: time.sleep(60),
         on_start=lambda _: os.kill(keeper_of(pool), signal.SIGKILL),
@@ -119,9 +119,9 @@ def test_parent_survives_the_keepers_death_and_says_so() -> None:
 
     assert isinstance(end.outcome, SetupFailed)
     assert "the keeper of the sandboxes is gone" in str(end.outcome.error)
-    lease.retire()
+    sandbox.retire()
     with pytest.raises(KeeperError, match="gone"):
-        pool.lease(SPEC)
+        pool.acquire(SPEC)
     with pytest.raises(KeeperError, match="gone"):
         pool.close()
     # Its cgroups are swept by the next one.
@@ -133,15 +133,15 @@ def test_forked_copy_of_the_parent_may_not_lease() -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            pool.lease(SPEC)
+            pool.acquire(SPEC)
         except KeeperError:
             pool.close()
             os._exit(17)
         os._exit(1)
     _, status = os.waitpid(pid, 0)
-    lease = pool.lease(SPEC)
-    end = execution.run(lease, Entry(cwd="/"), lambda _: None)
-    lease.retire()
+    sandbox = pool.acquire(SPEC)
+    end = execution.run(sandbox, Entry(cwd="/"), lambda _: None)
+    sandbox.retire()
     pool.close()
 
     assert os.waitstatus_to_exitcode(status) == 17
@@ -167,10 +167,10 @@ PARENT: Final = textwrap.dedent(
     pool.prepare(spec)
     pool.prepare(spec)
     say("ordered")
-    lease = pool.lease(spec)
+    sandbox = pool.acquire(spec)
     say("leased")
     execution.run(
-        lease, Entry(cwd="/"), lambda _: time.sleep(60), on_frame=lambda _: say("confined")
+        sandbox, Entry(cwd="/"), lambda _: time.sleep(60), on_frame=lambda _: say("confined")
     )
     """
 )

@@ -85,7 +85,7 @@ def test_the_cap_is_found_as_runtimes_look_for_it(
 
 
 def test_each_sandbox_sees_its_own_cap(pool: Pool, ask: Callable[..., Any]) -> None:
-    other = pool.lease(Spec(limits=Limits(memory=64 * MIB)))
+    other = pool.acquire(Spec(limits=Limits(memory=64 * MIB)))
     try:
         assert ask(where_all_look, Spec(limits=CAPPED)) == CAP
     finally:
@@ -118,7 +118,7 @@ def test_no_path_leads_to_the_groups_of_others(
         left = [name for name in os.listdir(SEEN) if SEEN / name not in {*tops, *files}]
         return [*strange, *left, *(name for name in groups if name not in known)]
 
-    other = pool.lease(Spec(limits=CAPPED))
+    other = pool.acquire(Spec(limits=CAPPED))
     try:
         assert ask(look, Spec(user=user, network=network, limits=CAPPED)) == []
     finally:

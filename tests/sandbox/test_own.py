@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_isolate.sandbox.handle import Lease
+    from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.pool import Pool
     from pytest_isolate.wire.channel import Writer
     from pytest_isolate.wire.frames import Frame
@@ -45,7 +45,7 @@ def store(top: Path) -> str:
     return store
 
 
-def ask(lease: Lease, question: Callable[[], Any]) -> Any:
+def ask(sandbox: Sandbox, question: Callable[[], Any]) -> Any:
     """Return what *question* returns inside."""
     heard: list[Any] = []
 
@@ -56,7 +56,7 @@ def ask(lease: Lease, question: Callable[[], Any]) -> Any:
         if isinstance(frame, Event):
             heard.append(frame.data["answer"])
 
-    end = execution.run(lease, Entry(cwd="/"), main, on_frame=hear)
+    end = execution.run(sandbox, Entry(cwd="/"), main, on_frame=hear)
     assert end.outcome == Exited(0), end
     return heard[0]
 
@@ -74,7 +74,7 @@ def test_what_is_written_there_is_the_sandboxs_and_on_the_hosts_disk(
     pool: Pool, top: Path, *, over: bool
 ) -> None:
     (top / "host").write_text("host", "utf-8")
-    lease = pool.lease(Spec(own=str(top), own_over=over))
+    sandbox = pool.acquire(Spec(own=str(top), own_over=over))
 
     def use() -> tuple[list[str], int]:
         (top / "fixed").mkdir()
@@ -82,35 +82,35 @@ def test_what_is_written_there_is_the_sandboxs_and_on_the_hosts_disk(
         (top / "host").write_text("changed", "utf-8")
         return sorted(os.listdir(top)), os.statvfs(top / "fixed").f_blocks
 
-    names, blocks = ask(lease, use)
+    names, blocks = ask(sandbox, use)
 
     assert names == ["fixed", "host"]
     assert blocks == os.statvfs(top).f_blocks
     assert (top / "host").read_text("utf-8") == "host"
     assert sorted(os.listdir(top)) == [own.STORES, "host"]
-    lease.retire()
+    sandbox.retire()
     wait_until(lambda: os.listdir(top) == ["host"])
 
 
 @pytest.mark.needs("sandbox")
 def test_what_the_host_has_is_seen_over_it_whenever_it_was_made(pool: Pool, top: Path) -> None:
-    lease = pool.lease(Spec(own=str(top), own_over=True))
+    sandbox = pool.acquire(Spec(own=str(top), own_over=True))
     (top / "late").write_text("late", "utf-8")
 
-    assert ask(lease, lambda: (top / "late").read_text("utf-8")) == "late"
+    assert ask(sandbox, lambda: (top / "late").read_text("utf-8")) == "late"
 
-    lease.retire()
+    sandbox.retire()
 
 
 @pytest.mark.needs("sandbox")
 def test_the_keeper_moves_what_is_to_stay_if_nobody_else_has(pool: Pool, top: Path) -> None:
-    lease = pool.lease(Spec(own=str(top)))
-    register = own.open_register(lease.scratch)
-    ask(lease, (top / "data0").mkdir)
+    sandbox = pool.acquire(Spec(own=str(top)))
+    register = own.open_register(sandbox.scratch)
+    ask(sandbox, (top / "data0").mkdir)
     os.write(register, Made("data", 0).entry())
     os.close(register)
 
-    lease.retire()
+    sandbox.retire()
 
     wait_until(lambda: os.listdir(top) == ["data0"])
 

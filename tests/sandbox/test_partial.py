@@ -51,11 +51,11 @@ def run(pool: Pool) -> Callable[..., End]:
     """Return a function that runs *main* in a fresh partial sandbox."""
 
     def run(main: Callable[[Writer], None], spec: Spec = SPEC, **how: Any) -> End:
-        lease = pool.lease(spec)
+        sandbox = pool.acquire(spec)
         try:
-            return execution.run(lease, ENTRY, main, **how)
+            return execution.run(sandbox, ENTRY, main, **how)
         finally:
-            lease.retire()
+            sandbox.retire()
 
     return run
 
@@ -312,10 +312,10 @@ def test_processes_die_with_whoever_owns_the_sandbox(victim: str, mark: str) -> 
             wait_until(lambda: len(processes({mark!r})) == 3, "the processes do not start")
             os.kill(victim, signal.SIGKILL)
 
-        lease = pool.lease(SPEC)
-        execution.run(lease, Entry(cwd="/"), main, on_start=start)
-        lease.retire()
-        assert not os.path.exists(lease.scratch)
+        sandbox = pool.acquire(SPEC)
+        execution.run(sandbox, Entry(cwd="/"), main, on_start=start)
+        sandbox.retire()
+        assert not os.path.exists(sandbox.scratch)
     """
     script = textwrap.dedent(script)
     done = subprocess.run(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_isolate.sandbox.errors import SandboxError
-from pytest_isolate.sandbox.linux import patience
+from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.mounts import silent
 from pytest_isolate.sandbox.mounts.silent import Silent
 from pytest_isolate.sandbox.rootfs import careful
@@ -37,13 +37,13 @@ def child() -> Iterator[int]:
         finally:
             os._exit(0)
     yield pid
-    assert patience.reap(pid, 0) is not None
+    assert waits.reap(pid, 0) is not None
 
 
 def test_stopped_process_is_not_waited_for_to_the_limit(child: int) -> None:
     os.kill(child, signal.SIGSTOP)
     pidfd = os.pidfd_open(child)
-    why = patience.wait(child, pidfd, 500)
+    why = waits.wait(child, pidfd, 500)
     os.close(pidfd)
 
     assert why.endswith(f"s (process {child}, stopped)"), why
@@ -51,19 +51,19 @@ def test_stopped_process_is_not_waited_for_to_the_limit(child: int) -> None:
 
 def test_process_that_may_run_is_waited_for_to_the_limit(child: int) -> None:
     pidfd = os.pidfd_open(child)
-    why = patience.wait(child, pidfd, 0.1)
+    why = waits.wait(child, pidfd, 0.1)
     os.close(pidfd)
 
     assert why == f"within 0 s (process {child})"
 
 
 def test_child_that_does_not_end_in_time_is_killed(child: int) -> None:
-    assert patience.reap(child, 0) == signal.SIGKILL
+    assert waits.reap(child, 0) == signal.SIGKILL
 
 
 def test_silent_child_is_no_wait_without_an_end(child: int) -> None:
     answer, held = os.pipe()
-    words, status = patience.hear(answer, child, 0.1)
+    words, status = waits.hear(answer, child, 0.1)
     os.close(held)
 
     assert (words, status) == (b"", signal.SIGKILL)

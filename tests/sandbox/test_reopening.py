@@ -83,11 +83,11 @@ def told(pool: Pool, question: Callable[[Entry], object], spec: Spec | None = No
     def main(writer: Writer) -> None:
         writer.send(Event("answer", {"answer": question(entry)}))
 
-    lease = pool.lease(spec or Spec())
+    sandbox = pool.acquire(spec or Spec())
     try:
-        end = execution.run(lease, entry, main, on_frame=hear)
+        end = execution.run(sandbox, entry, main, on_frame=hear)
     finally:
-        lease.retire()
+        sandbox.retire()
     assert end.outcome == Exited(0)
     assert end.said_bye
     return answers[0]

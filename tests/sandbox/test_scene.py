@@ -30,7 +30,7 @@ def test_processes_are_found_by_size_and_the_dead_left_out() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        found = procfs.inmates([child.pid, os.getpid(), 2**22 + 1], os.getpid())
+        found = procfs.read_processes([child.pid, os.getpid(), 2**22 + 1], os.getpid())
         child.kill()
 
     assert [(one.outer, one.is_main) for one in found] == [

@@ -29,7 +29,7 @@ from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.spec import User
 from pytest_isolate.sandbox.supervise import execution
-from pytest_isolate.sandbox.supervise.post_mortem import Inquest
+from pytest_isolate.sandbox.supervise.post_mortem import PostMortem
 from pytest_isolate.wire.frames import Event
 from pytest_isolate.wire.frames import Frame
 from pytest_isolate.wire.frames import Phase
@@ -54,11 +54,11 @@ def run(pool: Pool) -> Callable[..., End]:
     """Return a function that runs *main* in a fresh sandbox."""
 
     def run(main: Callable[[Writer], None], spec: Spec | None = None, **how: Any) -> End:
-        lease = pool.lease(spec or Spec())
+        sandbox = pool.acquire(spec or Spec())
         try:
-            return execution.run(lease, how.pop("entry", ENTRY), main, **how)
+            return execution.run(sandbox, how.pop("entry", ENTRY), main, **how)
         finally:
-            lease.retire()
+            sandbox.retire()
 
     return run
 
@@ -101,19 +101,19 @@ def test_every_namespace_is_fresh(ask: Callable[..., Any]) -> None:
 
 def test_sandboxes_at_the_same_time_share_nothing(pool: Pool) -> None:
     # Compared while both live: the kernel gives a dead namespace's number away again.
-    leases = [pool.lease(Spec()) for _ in range(2)]
+    sandboxes = [pool.acquire(Spec()) for _ in range(2)]
     seen: list[set[str]] = []
 
     def hear(frame: Frame) -> None:
         if isinstance(frame, Event):
             seen.append(set(frame.data.values()) - {frame.data["cgroup"]})
 
-    for lease in leases:
+    for sandbox in sandboxes:
         execution.run(
-            lease, ENTRY, lambda writer: writer.send(Event("", namespaces())), on_frame=hear
+            sandbox, ENTRY, lambda writer: writer.send(Event("", namespaces())), on_frame=hear
         )
-    for lease in leases:
-        lease.retire()
+    for sandbox in sandboxes:
+        sandbox.retire()
 
     assert len(seen[0] | seen[1]) == 12
 
@@ -455,9 +455,9 @@ def test_what_a_chore_gives_back_does_not_count(
         os.ftruncate(shared, 0)
         return 60.0  # only the alarm wakes the caller before
 
-    def look(inquest: Inquest, alarm: Alarm) -> bool:
+    def look(post_mortem: PostMortem, alarm: Alarm) -> bool:
         looked_at.append(size())
-        return answer(inquest, alarm)
+        return answer(post_mortem, alarm)
 
     def main(_: Writer) -> None:
         time.sleep(0.2)  # until the first chore is over
@@ -469,8 +469,8 @@ def test_what_a_chore_gives_back_does_not_count(
             os.write(shared, bytes(MIB))
             time.sleep(0.2)
 
-    answer = Inquest.answer
-    monkeypatch.setattr(Inquest, "answer", look)
+    answer = PostMortem.answer
+    monkeypatch.setattr(PostMortem, "answer", look)
     end = run(main, memory_cap, entry=Entry(cwd="/", keep_fds=(shared,)), chore=chore)
     os.close(shared)
 
@@ -621,7 +621,7 @@ def test_interpreter_is_the_callers_own_fork(ask: Callable[..., Any]) -> None:
 
 def test_request_that_makes_no_sense_is_one_line(pool: Pool) -> None:
     with pytest.raises(SandboxError) as caught:
-        pool.lease(Spec(writable=("/no/such/path",)))
+        pool.acquire(Spec(writable=("/no/such/path",)))
 
     assert "/no/such/path" in str(caught.value)
     assert "\n" not in str(caught.value)

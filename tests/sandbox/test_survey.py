@@ -62,19 +62,19 @@ def look(pool: Pool) -> Look:
         entry: Entry = ENTRY,
         then: Callable[[], object] = lambda: None,
     ) -> dict[str, Change]:
-        lease = pool.lease(spec or Spec(surveyed=True))
+        sandbox = pool.acquire(spec or Spec(surveyed=True))
         try:
-            end = execution.run(lease, entry, lambda _: (main(), None)[1])
+            end = execution.run(sandbox, entry, lambda _: (main(), None)[1])
             assert end.outcome == Exited(0)
             then()
-            assert lease.layers is not None
-            lease.kill()
+            assert sandbox.layers is not None
+            sandbox.kill()
             dead = select.poll()
-            dead.register(lease.init, select.POLLIN)
+            dead.register(sandbox.init, select.POLLIN)
             assert dead.poll(10_000)
-            return {change.path: change for change in changeset.survey(lease.layers, ignored)}
+            return {change.path: change for change in changeset.survey(sandbox.layers, ignored)}
         finally:
-            lease.retire()
+            sandbox.retire()
 
     return look
 
@@ -244,11 +244,11 @@ def test_layers_are_out_of_reach_of_the_test(user: User, look: Look) -> None:
 
 
 def test_sandbox_that_is_not_surveyed_has_no_layers(pool: Pool) -> None:
-    lease = pool.lease(Spec())
+    sandbox = pool.acquire(Spec())
     try:
-        assert lease.layers is None
+        assert sandbox.layers is None
     finally:
-        lease.retire()
+        sandbox.retire()
 
 
 def test_no_descriptor_stays_open(look: Look) -> None:
@@ -261,7 +261,7 @@ def test_no_descriptor_stays_open(look: Look) -> None:
 
 
 def test_processes_that_stay_are_named_and_those_that_go_are_not(pool: Pool) -> None:
-    lease = pool.lease(Spec())
+    sandbox = pool.acquire(Spec())
 
     def main(_: object) -> None:
         known, unknown = os.pipe()  # closed by each exec: until then they are still this program
@@ -273,12 +273,12 @@ def test_processes_that_stay_are_named_and_those_that_go_are_not(pool: Pool) -> 
         os.read(known, 1)
 
     try:
-        execution.run(lease, ENTRY, main)
-        assert [one.command for one in leftovers.staying(lease.init)] == ["sleep 1000"]
-        lease.kill()
-        assert leftovers.staying(lease.init) == ()
+        execution.run(sandbox, ENTRY, main)
+        assert [one.command for one in leftovers.staying(sandbox.init)] == ["sleep 1000"]
+        sandbox.kill()
+        assert leftovers.staying(sandbox.init) == ()
     finally:
-        lease.retire()
+        sandbox.retire()
 
 
 def test_a_file_that_the_parent_goes_on_writing_to_is_not_the_tests(look: Look, home: Path) -> None:

@@ -39,11 +39,11 @@ def run(pool: Pool, request: pytest.FixtureRequest) -> Run:
     partial = request.param == "partial"
 
     def run(main: Callable[[Writer], None], **how: Any) -> End:
-        lease = pool.lease(Spec(watched=CAP, partial=partial))
+        sandbox = pool.acquire(Spec(watched=CAP, partial=partial))
         try:
-            return execution.run(lease, Entry(cwd="/"), main, timeout=PATIENCE, **how)
+            return execution.run(sandbox, Entry(cwd="/"), main, timeout=PATIENCE, **how)
         finally:
-            lease.retire()
+            sandbox.retire()
 
     return run
 
@@ -167,10 +167,10 @@ def test_what_the_fork_has_inherited_counts_once_it_is_written_to(run: Run) -> N
 
 
 def test_a_time_limit_stays_a_time_limit(pool: Pool) -> None:
-    lease = pool.lease(Spec(watched=CAP, partial=True))
+    sandbox = pool.acquire(Spec(watched=CAP, partial=True))
     try:
-        end = execution.run(lease, Entry(cwd="/"), lambda _: time.sleep(PATIENCE), timeout=0.5)
+        end = execution.run(sandbox, Entry(cwd="/"), lambda _: time.sleep(PATIENCE), timeout=0.5)
     finally:
-        lease.retire()
+        sandbox.retire()
 
     assert end.outcome == TimedOut(0.5)

@@ -60,12 +60,12 @@ def ended(pool: Pool, words: LastWords, main: Callable[[], None], spec: Spec, li
         answer(words.file, alone=ALONE, number=ALL)
         main()
 
-    lease = pool.lease(spec)
+    sandbox = pool.acquire(spec)
     try:
         entry = Entry(cwd="/", keep_fds=(words.file,))
-        return execution.run(lease, entry, prepare, timeout=limit, last_words=words)
+        return execution.run(sandbox, entry, prepare, timeout=limit, last_words=words)
     finally:
-        lease.retire()
+        sandbox.retire()
 
 
 def times_in_main(text: bytes) -> int:

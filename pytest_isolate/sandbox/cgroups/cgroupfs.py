@@ -13,7 +13,7 @@ from typing import Final
 
 #: How long a killed process may take to leave its cgroup. It is a few milliseconds on a quiet
 #: machine, and as long as the freeing of its memory takes on a busy one.
-PATIENCE: Final = 5.0
+LIMIT: Final = 5.0
 _CHUNK: Final = 1 << 16
 _FIRST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
@@ -70,12 +70,12 @@ def subgroups(path: str) -> list[str]:
         return []
 
 
-def kill_members(path: str, patience: float = PATIENCE) -> None:
+def kill_members(path: str, limit: float = LIMIT) -> None:
     """Kill every process in the group at *path* and in its subgroups, until there is none.
 
-    It gives up after *patience* seconds: a process in uninterruptible sleep dies later.
+    It gives up after *limit* seconds: a process in uninterruptible sleep dies later.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + limit
     pause = _FIRST_PAUSE
     while _kill_once(path) and time.monotonic() < deadline:
         time.sleep(pause)
@@ -119,13 +119,13 @@ def _kill_if_still_there(path: str, pids: set[int]) -> None:
             os.close(pidfd)
 
 
-def remove(path: str, patience: float = PATIENCE) -> None:
+def remove(path: str, limit: float = LIMIT) -> None:
     """Remove the group at *path* and its subgroups; one that is gone already is no error.
 
     The kernel answers EBUSY until the last process has left, which it does some time after its
-    death, so this tries for *patience* seconds.
+    death, so this tries for *limit* seconds.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + limit
     pause = _FIRST_PAUSE
     while True:
         try:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: How long to wait for a stranger in the own group who may be about to end.
-_STRANGER_PATIENCE: Final = 0.05
+_STRANGER_LIMIT: Final = 0.05
 #: How long a dying process, which no file shows any more, may make the kernel answer EBUSY.
-_EBUSY_PATIENCE: Final = 0.5
+_EBUSY_LIMIT: Final = 0.5
 _PAUSE: Final = 0.005
 
 
@@ -34,7 +34,7 @@ def move_out(base: str, main: str, parent_pid: int) -> None:
 
     Raises `SandboxError` if there is anyone else in *base*. Nobody was moved then.
     """
-    deadline = time.monotonic() + _STRANGER_PATIENCE
+    deadline = time.monotonic() + _STRANGER_LIMIT
     moved = False
     while pids := cgroupfs.members(base):
         strangers = pids - family(pids, {os.getpid(), parent_pid})
@@ -102,7 +102,7 @@ def _move(pids: Collection[int], group: str) -> None:
 
 def enable(group: str, controllers: Collection[str]) -> dict[str, OSError]:
     """Give *controllers* to the subgroups of *group*; return why some could not be given."""
-    deadline = time.monotonic() + _EBUSY_PATIENCE
+    deadline = time.monotonic() + _EBUSY_LIMIT
     failures = {}
     for controller in controllers:
         while True:
@@ -157,7 +157,7 @@ def _restore(base: str, enabled: Collection[str]) -> None:
 
 
 def _empty(main: str, base: str) -> None:
-    deadline = time.monotonic() + cgroupfs.PATIENCE
+    deadline = time.monotonic() + cgroupfs.LIMIT
     while os.path.exists(main) and (pids := cgroupfs.members(main)):
         if time.monotonic() >= deadline:
             raise OSError(errno.EBUSY, "move processes out of: they keep forking", main)

@@ -116,9 +116,9 @@ def clear(path: str) -> None:
         cgroupfs.remove(path)
 
 
-def lock_base(base: str, patience: float) -> int:
-    """Return a descriptor of the group at *base* that locks it; raise OSError after *patience*."""
-    deadline = time.monotonic() + patience
+def lock_base(base: str, limit: float) -> int:
+    """Return a descriptor of the group at *base* that locks it; raise OSError after *limit*."""
+    deadline = time.monotonic() + limit
     fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     while True:
         try:

@@ -29,7 +29,7 @@ _MANAGER: Final = (
 )
 _WHAT: Final = "make a systemd scope"
 #: How long the manager may take to answer, and then to move the processes, in seconds.
-_PATIENCE: Final = 5.0
+_LIMIT: Final = 5.0
 _PAUSE: Final = 0.01
 _CHUNK: Final = 4096
 
@@ -46,11 +46,11 @@ def enter(parent_pid: int) -> None:
     name = f"pytest-isolate-{os.urandom(6).hex()}.scope"
     call = request(name, _movable(parent_pid))
     bus = "--system" if os.geteuid() == 0 else "--user"
-    words, status = _run([busctl, bus, f"--timeout={_PATIENCE:g}", "call", *call], environment)
+    words, status = _run([busctl, bus, f"--timeout={_LIMIT:g}", "call", *call], environment)
     if status:
         lines = words.strip().splitlines()
         raise SandboxError(_WHAT, lines[-1] if lines else f"busctl left with status {status}")
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _LIMIT
     while not all(_group(pid).endswith(f"/{name}") for pid in (parent_pid, os.getpid())):
         if time.monotonic() >= deadline:
             raise SandboxError(_WHAT, f"{name} was made, and nobody moved to it")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _CPU_PERIOD_US: Final = 100_000
 _LEAST_CPU_QUOTA_US: Final = 1_000
 #: How long another run may take to come or go.
-_LOCK_PATIENCE: Final = 10.0
+_LOCK_LIMIT: Final = 10.0
 
 _COUNTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "memory": ("memory.events", "memory.peak"),  # memory.peak: Linux 5.19
@@ -80,7 +80,7 @@ class UnifiedBackend:
         Raises `SandboxError` if processes are in the way that are not this run's to move.
         """
         self._run = run = run_directories.create(self._base)
-        base_lock = run_directories.lock_base(self._base, _LOCK_PATIENCE)
+        base_lock = run_directories.lock_base(self._base, _LOCK_LIMIT)
         try:
             run_directories.sweep(self._base, run.path)
             if not cgroupfs.is_root(self._base):
@@ -125,7 +125,7 @@ class UnifiedBackend:
         if run is None:
             return
         try:
-            base_lock = run_directories.lock_base(self._base, _LOCK_PATIENCE)
+            base_lock = run_directories.lock_base(self._base, _LOCK_LIMIT)
             try:
                 delegation.leave(self._base, run.path, self._enabled)
             finally:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class BuildPlan:
     """Everything that is needed to build one sandbox."""
 
     spec: Spec
-    plan: Plan
+    root: Plan
     maps: IdMaps
     staging: str  #: an existing directory that the sandbox's tmpfs may cover
     staging_size: int | None  #: bytes; `None` is the kernel's default, half of the memory
@@ -31,22 +31,22 @@ class Order:
     @property
     def fresh(self) -> tuple[str, ...]:
         """The paths inside that are empty at first, but for what the plan itself makes there."""
-        tops = [mount.target for mount in self.plan.outer if isinstance(mount, Tmpfs)]
-        has_tree = any(isinstance(m, Overlay) and m.target == "/" for m in self.plan.outer)
+        tops = [mount.target for mount in self.root.outer if isinstance(mount, Tmpfs)]
+        has_tree = any(isinstance(m, Overlay) and m.target == "/" for m in self.root.outer)
         return tuple(tops if has_tree else ["/", *tops])
 
     @property
     def overlaid(self) -> tuple[tuple[str, str], ...]:
         """Path inside and lower directory of each overlay, in the order of the upper layers."""
         return tuple(
-            (mount.target, mount.lower) for mount in self.plan.outer if isinstance(mount, Overlay)
+            (mount.target, mount.lower) for mount in self.root.outer if isinstance(mount, Overlay)
         )
 
     @property
     def planned(self) -> tuple[str, ...]:
         """The paths inside that the plan makes or mounts on, and all above them."""
         found = {"/"}
-        for mount in (*self.plan.outer, *self.plan.inner):
+        for mount in (*self.root.outer, *self.root.inner):
             path = mount.target
             if isinstance(mount, Copy):
                 path = path[: path.rfind("/")] or "/"
@@ -58,7 +58,7 @@ class Order:
     @property
     def copied(self) -> tuple[str, ...]:
         """The paths inside of files that are copies of those at the same path outside."""
-        return tuple(mount.target for mount in self.plan.outer if isinstance(mount, Copy))
+        return tuple(mount.target for mount in self.root.outer if isinstance(mount, Copy))
 
     @property
     def newroot(self) -> str:

@@ -2,13 +2,14 @@
 
 The keeper walks through the namespaces itself: it lays the root out in a mount namespace of its
 own, clones init into all the others at once, mounts there what takes the sandbox's processes,
-network and IPC to mount, and goes home. Init then copies the finished mount namespace into its
+network and IPC to mount, and comes back. Init then copies the finished mount namespace into its
 user namespace, which locks all of it. A warm process does everything: forks that build cost more
 in page faults than in work.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 import json
 import os
@@ -23,12 +24,12 @@ from pytest_isolate.sandbox.keeper import init
 from pytest_isolate.sandbox.keeper import prepare_root
 from pytest_isolate.sandbox.launch import namespaces
 from pytest_isolate.sandbox.linux import libc
-from pytest_isolate.sandbox.linux import patience
+from pytest_isolate.sandbox.linux import waits
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterator
 
-    from pytest_isolate.sandbox.keeper.build_plan import Order
+    from pytest_isolate.sandbox.keeper.build_plan import BuildPlan
 
 _VISITED: Final = {
     "mnt": libc.CLONE_NEWNS,
@@ -40,23 +41,20 @@ _VISITED: Final = {
 
 
 @final
-class Home:
-    """The namespaces that this process belongs to; at the end of a `with` it is back in them.
-
-    Nothing may be imported on the way: the root file system may be another one.
-    """
+class OwnNamespaces:
+    """The namespaces that this process belongs to, kept open so that it can come back to them."""
 
     def __init__(self, *, knows_pidns: bool | None = None) -> None:
         flags = os.O_RDONLY | os.O_CLOEXEC
         self._fds = {os.open(f"/proc/self/ns/{n}", flags): flag for n, flag in _VISITED.items()}
         self._root = os.open("/", os.O_PATH | os.O_CLOEXEC)
-        self.is_chroot = False  #: whether home is in a chroot, known after the first return
+        self.is_chroot = False  #: whether its root is a chroot's, known after the first return
         #: Whether a proc of another PID namespace can be mounted from outside, `None` to try.
         self.knows_pidns: Final = self._try_pidns() if knows_pidns is None else knows_pidns
 
     def _try_pidns(self) -> bool:
         """Mount a proc over our own, in a mount namespace that is left at once (Linux 6.18)."""
-        with self:
+        with self.restored():
             libc.unshare(libc.CLONE_NEWNS)
             libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
             try:
@@ -71,20 +69,23 @@ class Home:
             os.close(fd)
         self._fds.clear()
 
-    def __enter__(self) -> None:
-        """Leave."""
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Let the caller leave; at the end of the `with` this process is back in all of them.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        """Come back; a process that cannot is of no use any more."""
-        for fd, flag in self._fds.items():
-            libc.setns(fd, flag)
-        # setns(2) has led to the root of the mount namespace, which a chroot's is not.
-        self.is_chroot = not os.path.samestat(os.stat("/"), os.fstat(self._root))
-        if self.is_chroot:
-            os.fchdir(self._root)
-            os.chroot(".")
+        A process that cannot come back is of no use any more. Nothing may be imported on the way:
+        the root file system may be another one.
+        """
+        try:
+            yield
+        finally:
+            for fd, flag in self._fds.items():
+                libc.setns(fd, flag)
+            # setns(2) has led to the root of the mount namespace, which a chroot's is not.
+            self.is_chroot = not os.path.samestat(os.stat("/"), os.fstat(self._root))
+            if self.is_chroot:
+                os.fchdir(self._root)
+                os.chroot(".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,30 +103,30 @@ class Assembled:
         return prepare_root.is_covered(self.notes)
 
 
-def assemble(order: Order, home: Home, report: int, life: int) -> Assembled:
-    """Build the sandbox of *order*; its init is told to go on by one byte to the other *life*.
+def assemble(plan: BuildPlan, own: OwnNamespaces, report: int, life: int) -> Assembled:
+    """Build the sandbox of *plan*; its init is told to go on by one byte to the other *life*.
 
     Raises `SandboxError`.
     """
     pid = pidfd = -1
     layers: dict[str, int] = {}
     try:
-        with home:
+        with own.restored():
             with step("make mount namespace"):
                 libc.unshare(libc.CLONE_NEWNS)
-            notes = prepare_root.lay_out(order, userns=False)
-            layers = prepare_root.open_layers(order)
+            notes = prepare_root.lay_out(plan, userns=False)
+            layers = prepare_root.open_layers(plan)
             with step("make namespaces"):
-                pid = libc.clone(namespaces.flags(order.spec) & ~libc.CLONE_NEWNS)
+                pid = libc.clone(namespaces.flags(plan.spec) & ~libc.CLONE_NEWNS)
             if pid == 0:
                 init.be_assembled(report, life)
             pidfd = os.pidfd_open(pid)
-            namespaces.write_maps(order.maps, pid)
-            notes += _furnish(order, home, pid, pidfd)
+            namespaces.write_maps(plan.maps, pid)
+            notes += _furnish(plan, own, pid, pidfd)
     except (OSError, SandboxError) as error:
         if pid > 0:
             os.kill(pid, signal.SIGKILL)
-            patience.reap(pid)
+            waits.reap(pid)
         for fd in (pidfd, *layers.values()):
             if fd >= 0:
                 os.close(fd)
@@ -135,20 +136,20 @@ def assemble(order: Order, home: Home, report: int, life: int) -> Assembled:
     return Assembled(pid, pidfd, notes, layers)
 
 
-def _furnish(order: Order, home: Home, pid: int, pidfd: int) -> tuple[str, ...]:
+def _furnish(plan: BuildPlan, own: OwnNamespaces, pid: int, pidfd: int) -> tuple[str, ...]:
     """Go where init is, and finish there what it takes its namespaces for."""
-    visited = namespaces.flags(order.spec) & ~(libc.CLONE_NEWUSER | libc.CLONE_NEWNS)
+    visited = namespaces.flags(plan.spec) & ~(libc.CLONE_NEWUSER | libc.CLONE_NEWNS)
     with step("enter namespaces"):
         libc.setns(pidfd, visited)
-    if order.spec.hostname is not None:
-        libc.sethostname(order.spec.hostname)
-    notes = prepare_root.set_up_network(order, userns=False)
-    if home.knows_pidns:
-        return notes + prepare_root.enter_root(order, userns=False, pids_of=pid)
-    return notes + _enter_by_child(order)
+    if plan.spec.hostname is not None:
+        libc.sethostname(plan.spec.hostname)
+    notes = prepare_root.set_up_network(plan, userns=False)
+    if own.knows_pidns:
+        return notes + prepare_root.enter_root(plan, userns=False, pids_of=pid)
+    return notes + _enter_by_child(plan)
 
 
-def _enter_by_child(order: Order) -> tuple[str, ...]:
+def _enter_by_child(plan: BuildPlan) -> tuple[str, ...]:
     """Have the root entered by a child, which is in the PID namespace that its proc will show.
 
     pivot_root(2) takes along every process whose root was the old one, the caller too.
@@ -158,7 +159,7 @@ def _enter_by_child(order: Order) -> tuple[str, ...]:
     if pid == 0:
         word: dict[str, object] = {"error": {}}
         try:
-            word = {"notes": prepare_root.enter_root(order, userns=False)}
+            word = {"notes": prepare_root.enter_root(plan, userns=False)}
         except OSError as error:
             word = {"error": SandboxError.from_os_error(error).to_json()}
         except SandboxError as error:
@@ -167,9 +168,9 @@ def _enter_by_child(order: Order) -> tuple[str, ...]:
             os.write(answer_end, json.dumps(word).encode())
             os._exit(0)
     os.close(answer_end)
-    words, status = patience.hear(answer, pid)
+    words, status = waits.hear(answer, pid)
     if status is None or not words:
-        raise SandboxError("enter root", f"no answer of {patience.describe(pid)}")
+        raise SandboxError("enter root", f"no answer of {waits.describe(pid)}")
     said = json.loads(words)
     if "error" in said:
         raise SandboxError.from_json(said["error"])

@@ -27,12 +27,12 @@ from pytest_isolate.sandbox.errors import step
 from pytest_isolate.sandbox.keeper import prepare_root
 from pytest_isolate.sandbox.launch import namespaces
 from pytest_isolate.sandbox.linux import libc
-from pytest_isolate.sandbox.linux import patience
+from pytest_isolate.sandbox.linux import waits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_isolate.sandbox.keeper.build_plan import Order
+    from pytest_isolate.sandbox.keeper.build_plan import BuildPlan
     from pytest_isolate.sandbox.launch.namespaces import IdMaps
 
 _REPORT_FD: Final = 3
@@ -81,11 +81,11 @@ def stand_in(report: int, life: int) -> NoReturn:
         _fail(SandboxError("make sandbox", repr(error)))
 
 
-def build(order: Order, report: int, life: int) -> NoReturn:
+def build(plan: BuildPlan, report: int, life: int) -> NoReturn:
     """Be the builder, in a fresh fork of the keeper; init is a fork of it in turn."""
     try:
         _keep_only(report, life)
-        _build(order)
+        _build(plan)
     except OSError as error:
         _fail(SandboxError.from_os_error(error))
     except SandboxError as error:
@@ -95,21 +95,21 @@ def build(order: Order, report: int, life: int) -> NoReturn:
     os._exit(0)
 
 
-def _build(order: Order) -> None:
+def _build(plan: BuildPlan) -> None:
     """Make two user namespaces: mounts made in the first are locked in the second."""
     user_and_mount = libc.CLONE_NEWUSER | libc.CLONE_NEWNS
-    _unshare("make user and mount namespace", user_and_mount, order.maps)
-    notes = prepare_root.lay_out(order, userns=True)
-    layers = prepare_root.open_layers(order)
-    _unshare("make namespaces", namespaces.flags(order.spec), order.maps.again())
+    _unshare("make user and mount namespace", user_and_mount, plan.maps)
+    notes = prepare_root.lay_out(plan, userns=True)
+    layers = prepare_root.open_layers(plan)
+    _unshare("make namespaces", namespaces.flags(plan.spec), plan.maps.again())
     pid = os.fork()
     if pid:
         _say(Stage.BORN, pid=pid)
         return
-    notes += prepare_root.set_up_network(order, userns=True)
-    notes += prepare_root.enter_root(order, userns=True)
-    if order.spec.hostname is not None:
-        libc.sethostname(order.spec.hostname)
+    notes += prepare_root.set_up_network(plan, userns=True)
+    notes += prepare_root.enter_root(plan, userns=True)
+    if plan.spec.hostname is not None:
+        libc.sethostname(plan.spec.hostname)
     _serve(notes, layers)
 
 
@@ -134,7 +134,7 @@ def _unshare(what: str, flags: int, maps: IdMaps) -> None:
     finally:
         os.close(begin)
         os.close(go_on)
-        status = patience.reap(writer)
+        status = waits.reap(writer)
     code = errno.ETIMEDOUT if status is None else os.waitstatus_to_exitcode(status)
     if code:
         raise OSError(code, f"write: {os.strerror(code)}", "/proc/PID/uid_map")

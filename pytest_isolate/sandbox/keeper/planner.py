@@ -1,4 +1,4 @@
-"""From a specification to a builder's order: what this machine and this identity allow."""
+"""From a specification to a build plan: what this machine and this identity allow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from typing import final
 
 from pytest_isolate.sandbox import rootfs
-from pytest_isolate.sandbox.keeper.build_plan import Order
+from pytest_isolate.sandbox.keeper.build_plan import BuildPlan
 from pytest_isolate.sandbox.launch import namespaces
 from pytest_isolate.sandbox.linux import capabilities
 from pytest_isolate.sandbox.spec import User
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planner:
-    """What the keeper found out about itself at its start, and the orders made so far."""
+    """What the keeper found out about itself at its start, and the plans made so far."""
 
     host: rootfs.Host
     machine_root: bool  #: it may mount as the machine's own root does
     maps_all: bool  #: it may map every id of its own user namespace
-    _orders: dict[Spec, Order] = field(default_factory=dict)
+    _plans: dict[Spec, BuildPlan] = field(default_factory=dict)
 
     @classmethod
     def survey(cls) -> Planner:
@@ -40,18 +40,18 @@ class Planner:
             maps_all=capabilities.has(caps, capabilities.CAP_SETUID, capabilities.CAP_SETGID),
         )
 
-    def order(self, spec: Spec) -> Order:
-        """Return the order for a sandbox of *spec*; raise `SandboxError` if it makes no sense."""
-        if spec not in self._orders:
-            plan = rootfs.plan_root(spec, self.host)
-            self._orders[spec] = Order(
+    def plan(self, spec: Spec) -> BuildPlan:
+        """Return the plan for a sandbox of *spec*; raise `SandboxError` if it makes no sense."""
+        if spec not in self._plans:
+            root = rootfs.plan_root(spec, self.host)
+            self._plans[spec] = BuildPlan(
                 spec=spec,
-                plan=plan,
+                root=root,
                 maps=self._maps(spec.user),
-                staging=rootfs.staging_place(plan, self.host.silent),
+                staging=rootfs.staging_place(root, self.host.silent),
                 staging_size=rootfs.tmpfs_size(spec, self.host),
             )
-        return self._orders[spec]
+        return self._plans[spec]
 
     def _maps(self, user: User) -> IdMaps:
         uid, gid = os.geteuid(), os.getegid()

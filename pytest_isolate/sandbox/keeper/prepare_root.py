@@ -22,7 +22,7 @@ from pytest_isolate.sandbox.spec import User
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_isolate.sandbox.keeper.build_plan import Order
+    from pytest_isolate.sandbox.keeper.build_plan import BuildPlan
     from pytest_isolate.sandbox.spec import Spec
 
 #: What a filter, or a kernel without the call, answers.
@@ -34,53 +34,53 @@ _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENO
 _COVERED: Final = "chroot (pivot_root refused"
 
 
-def lay_out(order: Order, *, userns: bool) -> tuple[str, ...]:
+def lay_out(plan: BuildPlan, *, userns: bool) -> tuple[str, ...]:
     """Mount what of the plan needs no namespace but the mounts' own; return notes.
 
     *userns* says that this is done in a user namespace, and not as the machine's root.
     """
     libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
-    size = f",size={order.staging_size}" if order.staging_size else ""
-    libc.mount("isolate", order.staging, "tmpfs", libc.MS_NODEV, f"mode=0755{size}")
-    os.mkdir(order.newroot, 0o755)
-    os.mkdir(order.layers, 0o700)
+    size = f",size={plan.staging_size}" if plan.staging_size else ""
+    libc.mount("isolate", plan.staging, "tmpfs", libc.MS_NODEV, f"mode=0755{size}")
+    os.mkdir(plan.newroot, 0o755)
+    os.mkdir(plan.layers, 0o700)
     if not userns:
-        _make_mount_point(order)
+        _make_mount_point(plan)
     return mounts.execute(
-        order.plan.outer,
-        order.newroot,
-        order.layers,
+        plan.root.outer,
+        plan.newroot,
+        plan.layers,
         userns=userns,
-        store=order.store,
-        groups=order.groups,
+        store=plan.store,
+        groups=plan.groups,
     )
 
 
-def open_layers(order: Order) -> dict[str, int]:
+def open_layers(plan: BuildPlan) -> dict[str, int]:
     """Return descriptors of the directories that take what is written, if it may be looked at.
 
     They are called `layers` (the upper layers of overlays) and `fresh PATH`; no path leads to the
     first from inside. One that is not surveyed, but may run out of memory, has only that. To be
     called between `lay_out` and `enter_root`.
     """
-    if not order.spec.surveyed and order.spec.limits.memory is None:
+    if not plan.spec.surveyed and plan.spec.limits.memory is None:
         return {}
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    opened = {"layers": os.open(order.layers, flags)}
-    if not order.spec.surveyed:
+    opened = {"layers": os.open(plan.layers, flags)}
+    if not plan.spec.surveyed:
         return opened
     # Below a root directory that anybody wrote, a path may be a link that leads out.
-    top = os.open(order.newroot, flags)
+    top = os.open(plan.newroot, flags)
     resolve = libc.RESOLVE_IN_ROOT | libc.RESOLVE_NO_MAGICLINKS
     try:
-        for path in order.fresh:
+        for path in plan.fresh:
             opened[f"fresh {path}"] = libc.openat2(top, path, flags, resolve=resolve)
     finally:
         os.close(top)
     return opened
 
 
-def enter_root(order: Order, *, userns: bool, pids_of: int | None = None) -> tuple[str, ...]:
+def enter_root(plan: BuildPlan, *, userns: bool, pids_of: int | None = None) -> tuple[str, ...]:
     """Mount the rest, and make the new root this mount namespace's; the old one is gone.
 
     *pids_of* is a process in whose PID namespace the sandbox is, if it is not the caller's.
@@ -88,38 +88,38 @@ def enter_root(order: Order, *, userns: bool, pids_of: int | None = None) -> tup
     if userns:
         # Mounts that came from another user namespace are locked, and a locked mount cannot
         # become the root; the top of a fresh recursive bind is not locked.
-        _make_mount_point(order)
+        _make_mount_point(plan)
     notes = mounts.execute(
-        order.plan.inner, order.newroot, order.layers, userns=userns, pids_of=pids_of
+        plan.root.inner, plan.newroot, plan.layers, userns=userns, pids_of=pids_of
     )
-    os.chdir(order.newroot)
-    return (*notes, *change_root(order.spec))
+    os.chdir(plan.newroot)
+    return (*notes, *change_root(plan.spec))
 
 
-def set_up_network(order: Order, *, userns: bool) -> tuple[str, ...]:
+def set_up_network(plan: BuildPlan, *, userns: bool) -> tuple[str, ...]:
     """Make the current network namespace, the sandbox's, its own to use; return notes.
 
     To be called before `enter_root`, after which the kernel's settings are read-only.
     """
-    if order.spec.network is Network.HOST:
+    if plan.spec.network is Network.HOST:
         return ()
-    if order.spec.network is Network.LOOPBACK:
+    if plan.spec.network is Network.LOOPBACK:
         loopback.loopback_up()
-    refused = _give_network(order, "/proc")
+    refused = _give_network(plan, "/proc")
     if refused and not userns:
         # As containers have it without `--privileged`; but their root may mount another one.
-        proc = f"{order.staging}/proc"
+        proc = f"{plan.staging}/proc"
         os.mkdir(proc)
         libc.mount("proc", proc, "proc")
-        refused = _give_network(order, proc)
+        refused = _give_network(plan, proc)
         libc.umount2(proc, libc.MNT_DETACH)
     why = f"(setting refused: {refused})"
     return (f"low ports and ping for user 0 alone {why}",) if refused else ()
 
 
-def _give_network(order: Order, proc: str) -> str:
+def _give_network(plan: BuildPlan, proc: str) -> str:
     """Let everybody inside use the network, by *proc*; return "", or what refuses it."""
-    gids = order.maps.gids
+    gids = plan.maps.gids
     first = min(ids.inside for ids in gids)
     last = max(ids.inside + ids.count - 1 for ids in gids)
     try:
@@ -188,6 +188,6 @@ def is_covered(notes: Iterable[str]) -> bool:
     return any(_COVERED in note for note in notes)
 
 
-def _make_mount_point(order: Order) -> None:
+def _make_mount_point(plan: BuildPlan) -> None:
     """Bind the new root onto itself: only a mount point can become the root."""
-    libc.mount(order.newroot, order.newroot, None, libc.MS_BIND | libc.MS_REC)
+    libc.mount(plan.newroot, plan.newroot, None, libc.MS_BIND | libc.MS_REC)

@@ -28,7 +28,7 @@ from pytest_isolate.sandbox.launch import hardening
 from pytest_isolate.sandbox.launch import namespaces
 from pytest_isolate.sandbox.linux import landlock
 from pytest_isolate.sandbox.linux import libc
-from pytest_isolate.sandbox.linux import patience
+from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.spec import User
 
 if TYPE_CHECKING:
@@ -229,9 +229,9 @@ def _attempt(call: Callable[[], None]) -> SandboxError | None:
         finally:
             os._exit(status)
     os.close(answer_end)
-    words, ended = patience.hear(answer, pid)
+    words, ended = waits.hear(answer, pid)
     if ended is None:
-        what = f"its trial did not end within {patience.DYING:g} s ({patience.describe(pid)})"
+        what = f"its trial did not end within {waits.DYING:g} s ({waits.describe(pid)})"
         return SandboxError("enter sandbox", what, code=errno.EIO)
     if words:
         return SandboxError.from_json(json.loads(words))

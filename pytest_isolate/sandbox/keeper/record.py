@@ -11,8 +11,8 @@ from typing import final
 
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.keeper import init
-from pytest_isolate.sandbox.linux import patience
 from pytest_isolate.sandbox.linux import procfs
+from pytest_isolate.sandbox.linux import waits
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups import Group
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(slots=True)
-class Cell:
+class Record:
     """The sandbox's state, and the descriptors that the keeper owns for it."""
 
     number: int
@@ -34,14 +34,14 @@ class Cell:
     pidfd: int = -1
     buffer: bytes = b""
     error: SandboxError | None = None
-    scratch: str = ""  #: a directory of the host's that goes with it, see `Lease.scratch`
+    scratch: str = ""  #: a directory of the host's that goes with it, see `Sandbox.scratch`
     notes: list[str] = field(default_factory=list)
     layers: dict[str, int] = field(default_factory=dict)  #: see `prepare_root.open_layers`
     inits_layers: dict[str, int] = field(default_factory=dict)  #: the same, as init has them
     said_ready: bool = False
     handed_over: bool = False  #: the parent reads the counters, so they stay until it retires it
     dying: bool = False
-    overdue: float = field(default_factory=lambda: time.monotonic() + patience.MAKING)
+    overdue: float = field(default_factory=lambda: time.monotonic() + waits.MAKING)
 
     @property
     def ready(self) -> bool:
@@ -55,15 +55,15 @@ class Cell:
 
     def lateness(self) -> SandboxError:
         """Return the error of a sandbox whose processes have not made it in time."""
-        who = patience.describe(self.builder or self.init)
-        return SandboxError("make sandbox", f"not made within {patience.MAKING:g} s by {who}")
+        who = waits.describe(self.builder or self.init)
+        return SandboxError("make sandbox", f"not made within {waits.MAKING:g} s by {who}")
 
     def last_words(self) -> str:
         """Return who in it is still there, of a sandbox that was killed."""
         pids = [self.builder] if self.builder else []
         if self.pidfd >= 0:
             pids = procfs.namespace_of(self.pidfd) or [self.init]
-        return ", ".join(patience.describe(pid) for pid in pids)
+        return ", ".join(waits.describe(pid) for pid in pids)
 
     def take_layers(self) -> None:
         """Open the directories that init has open, and let it close them. Raises OSError."""

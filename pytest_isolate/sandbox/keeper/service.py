@@ -30,12 +30,12 @@ from pytest_isolate.sandbox.cgroups import open_cgroups
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.keeper import init
 from pytest_isolate.sandbox.keeper import probe
-from pytest_isolate.sandbox.keeper.build_privileged import Home
+from pytest_isolate.sandbox.keeper.build_privileged import OwnNamespaces
 from pytest_isolate.sandbox.keeper.build_privileged import assemble
 from pytest_isolate.sandbox.keeper.planner import Planner
-from pytest_isolate.sandbox.keeper.record import Cell
+from pytest_isolate.sandbox.keeper.record import Record
 from pytest_isolate.sandbox.linux import libc
-from pytest_isolate.sandbox.linux import patience
+from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.wire.channel import Socket
 from pytest_isolate.wire.errors import PeerGone
@@ -47,7 +47,7 @@ from pytest_isolate.wire.frames import Unready
 from pytest_isolate.wire.loop import Loop
 
 if TYPE_CHECKING:
-    from pytest_isolate.sandbox.keeper.build_plan import Order
+    from pytest_isolate.sandbox.keeper.build_plan import BuildPlan
 
 _CHUNK: Final = 65536
 _STDERR: Final = 2
@@ -63,10 +63,10 @@ class Keeper:
         self._parent_fd = os.pidfd_open(parent)
         self._cgroups = open_cgroups(head)
         self._planner = Planner.survey()
-        self._home: Home | None = None
-        self._homeless: SandboxError | None = None
-        self._find_home()
-        self._cells: dict[int, Cell] = {}
+        self._own: OwnNamespaces | None = None
+        self._build_error: SandboxError | None = None
+        self._open_own_namespaces()
+        self._records: dict[int, Record] = {}
         self._loop = Loop()
         self._loop.watch(channel.fileno(), self._hear_parent)
         self._loop.watch(self._parent_fd, self._leave)
@@ -94,39 +94,39 @@ class Keeper:
 
     def _turn(self) -> None:
         """Wait until something is readable, and give up what is not made in time."""
-        making = [cell for cell in self._cells.values() if cell.is_being_made]
+        making = [record for record in self._records.values() if record.is_being_made]
         if not making:
             self._loop.turn()
             return
-        self._loop.turn(min(cell.overdue for cell in making) - time.monotonic())
-        for cell in making:
-            if cell.is_being_made and cell.overdue <= time.monotonic():
-                self._give_up(cell)
+        self._loop.turn(min(record.overdue for record in making) - time.monotonic())
+        for record in making:
+            if record.is_being_made and record.overdue <= time.monotonic():
+                self._give_up(record)
 
-    def _give_up(self, cell: Cell) -> None:
+    def _give_up(self, record: Record) -> None:
         """Leave, so that a new keeper looks anew at what may have hung; a trial fails only."""
-        cell.error = cell.lateness()
-        if cell.builder:
-            os.kill(cell.builder, signal.SIGKILL)
-        if cell.number > 0:
+        record.error = record.lateness()
+        if record.builder:
+            os.kill(record.builder, signal.SIGKILL)
+        if record.number > 0:
             # At once: the parent reads it when the socket is closed.
-            sys.stderr.write(f"{cell.error}\n")
+            sys.stderr.write(f"{record.error}\n")
             sys.stderr.flush()
             self._leave()
 
-    def _find_home(self) -> None:
+    def _open_own_namespaces(self) -> None:
         """Be ready to build from outside; where that is refused, every sandbox is, by `_build`."""
-        self._homeless = remedies.pretended()
-        if self._homeless is not None or not self._planner.machine_root:
+        self._build_error = remedies.pretended()
+        if self._build_error is not None or not self._planner.machine_root:
             return
         try:
-            self._home = Home()
+            self._own = OwnNamespaces()
         except OSError as error:
-            self._homeless = SandboxError.from_os_error(error)
+            self._build_error = SandboxError.from_os_error(error)
         else:
-            if self._home.is_chroot:
+            if self._own.is_chroot:
                 # The kernel would say so too, but not before there are other errors.
-                self._homeless = remedies.in_chroot()
+                self._build_error = remedies.in_chroot()
 
     def _drop(self, fd: int) -> None:
         self._loop.forget(fd)
@@ -144,13 +144,13 @@ class Keeper:
         self._socket.send(Hello(capabilities.to_json()))
 
     def _try(self, number: int, spec: Spec) -> probe.Trial:
-        cell = self._prepare(number, spec)
-        while not (cell.ready or cell.error) and self._open:
+        record = self._prepare(number, spec)
+        while not (record.ready or record.error) and self._open:
             self._turn()
-        if cell.error is None:
-            cell.error = probe.try_entry(cell.pidfd, spec)
-        self._retire(cell)
-        return probe.Trial(error=cell.error, notes=tuple(cell.notes))
+        if record.error is None:
+            record.error = probe.try_entry(record.pidfd, spec)
+        self._retire(record)
+        return probe.Trial(error=record.error, notes=tuple(record.notes))
 
     def _hear_parent(self) -> None:
         for frame, _ in self._socket.poll():
@@ -158,8 +158,8 @@ class Keeper:
                 case Prepare(sandbox=number, spec=spec):
                     self._prepare(number, Spec.from_json(spec))
                 case Retire(sandbox=number):
-                    if number in self._cells:
-                        self._retire(self._cells[number])
+                    if number in self._records:
+                        self._retire(self._records[number])
                 case _:
                     self._leave()
         if self._socket.eof:
@@ -170,188 +170,190 @@ class Keeper:
 
     # --- a sandbox's life ---
 
-    def _prepare(self, number: int, spec: Spec) -> Cell:
+    def _prepare(self, number: int, spec: Spec) -> Record:
         report, report_end = os.pipe2(os.O_CLOEXEC)
         life_end, life = os.pipe2(os.O_CLOEXEC)
-        cell = Cell(number, spec, builder=0, report=report, life=life, group=None)
-        self._cells[number] = cell
+        record = Record(number, spec, builder=0, report=report, life=life, group=None)
+        self._records[number] = record
         try:
-            order = None if spec.partial else self._planner.order(spec)
-            if order is not None and spec.own:
-                cell.scratch = own.make(spec.own)
-                order = replace(order, store=cell.scratch)
+            plan = None if spec.partial else self._planner.plan(spec)
+            if plan is not None and spec.own:
+                record.scratch = own.make(spec.own)
+                plan = replace(plan, store=record.scratch)
             if spec.limits:
-                cell.group = self._cgroups.create(str(number), spec.limits)
+                record.group = self._cgroups.create(str(number), spec.limits)
                 if spec.limits.memory is not None:
-                    cell.group.arm(spec.limits.memory)
-                if order is not None:
-                    order = replace(order, groups=self._cgroups.shown(cell.group))
-            if order is None:
-                self._stand_in(cell, report_end, life_end)
+                    record.group.arm(spec.limits.memory)
+                if plan is not None:
+                    plan = replace(plan, groups=self._cgroups.shown(record.group))
+            if plan is None:
+                self._stand_in(record, report_end, life_end)
             else:
-                self._build(cell, order, report_end, life_end)
+                self._build(record, plan, report_end, life_end)
         except SandboxError as error:
-            cell.error = error
+            record.error = error
         except OSError as error:
-            cell.error = SandboxError.from_os_error(error)
+            record.error = SandboxError.from_os_error(error)
         finally:
             os.close(report_end)
             os.close(life_end)
-        self._loop.watch(report, lambda: self._hear_cell(cell))
-        return cell
+        self._loop.watch(report, lambda: self._hear_builder(record))
+        return record
 
-    def _build(self, cell: Cell, order: Order, report: int, life: int) -> None:
-        if self._homeless is not None:
-            raise self._homeless
-        if self._home is None:
-            cell.builder = os.fork()
-            if cell.builder == 0:
-                init.build(order, report, life)
+    def _build(self, record: Record, plan: BuildPlan, report: int, life: int) -> None:
+        if self._build_error is not None:
+            raise self._build_error
+        if self._own is None:
+            record.builder = os.fork()
+            if record.builder == 0:
+                init.build(plan, report, life)
             return
-        built = assemble(order, self._home, report, life)
-        cell.notes = list(built.notes)
-        cell.layers = built.layers
-        self._welcome(cell, built.init, built.pidfd)
-        os.write(cell.life, init.FIND_ROOT if built.covered else init.GO_ON)
+        built = assemble(plan, self._own, report, life)
+        record.notes = list(built.notes)
+        record.layers = built.layers
+        self._on_born(record, built.init, built.pidfd)
+        os.write(record.life, init.FIND_ROOT if built.covered else init.GO_ON)
 
-    def _stand_in(self, cell: Cell, report: int, life: int) -> None:
+    def _stand_in(self, record: Record, report: int, life: int) -> None:
         """Make a sandbox without namespaces: a directory, and a process that stands for init."""
-        cell.scratch = scratch.make(next(iter(cell.spec.scratch), _SCRATCH))
+        record.scratch = scratch.make(next(iter(record.spec.scratch), _SCRATCH))
         pid = os.fork()
         if pid == 0:
             init.stand_in(report, life)
-        self._welcome(cell, pid, os.pidfd_open(pid))
+        self._on_born(record, pid, os.pidfd_open(pid))
 
-    def _welcome(self, cell: Cell, pid: int, pidfd: int) -> None:
-        cell.init, cell.pidfd = pid, pidfd
-        self._loop.watch(pidfd, lambda: self._bury(cell))
+    def _on_born(self, record: Record, pid: int, pidfd: int) -> None:
+        record.init, record.pidfd = pid, pidfd
+        self._loop.watch(pidfd, lambda: self._on_dead(record))
 
-    def _hear_cell(self, cell: Cell) -> None:
-        data = os.read(cell.report, _CHUNK)
+    def _hear_builder(self, record: Record) -> None:
+        data = os.read(record.report, _CHUNK)
         if not data:
-            self._drop(cell.report)
-            cell.report = -1
-            self._reap_builder(cell)
-            if cell.handed_over or cell.dying:
-                self._forget_if_dead(cell)
-            elif not cell.ready:
-                self._refuse(cell)
+            self._drop(record.report)
+            record.report = -1
+            self._reap_builder(record)
+            if record.handed_over or record.dying:
+                self._remove_if_dead(record)
+            elif not record.ready:
+                self._refuse(record)
             return
-        *lines, cell.buffer = (cell.buffer + data).split(b"\n")
+        *lines, record.buffer = (record.buffer + data).split(b"\n")
         for line in lines:
-            self._advance(cell, json.loads(line))
+            self._advance(record, json.loads(line))
 
-    def _advance(self, cell: Cell, word: dict[str, object]) -> None:
+    def _advance(self, record: Record, word: dict[str, object]) -> None:
         match word:
             case {"stage": init.Stage.BORN, "pid": int(pid)}:
-                self._welcome(cell, pid, os.pidfd_open(pid))
+                self._on_born(record, pid, os.pidfd_open(pid))
             case {"stage": init.Stage.READY, "notes": list(notes), "layers": dict(layers)}:
-                cell.notes += notes
-                cell.inits_layers = layers
-                cell.said_ready = True
+                record.notes += notes
+                record.inits_layers = layers
+                record.said_ready = True
             case {"stage": init.Stage.FAILED, "error": dict(error)}:
-                cell.error = SandboxError.from_json(error)
+                record.error = SandboxError.from_json(error)
                 return
             case _:
-                cell.error = SandboxError("make sandbox", f"its builder said {word}")
+                record.error = SandboxError("make sandbox", f"its builder said {word}")
                 return
-        if cell.ready:
-            self._hand_over(cell)
+        if record.ready:
+            self._hand_over(record)
 
-    def _hand_over(self, cell: Cell) -> None:
-        if cell.number <= 0 or not self._open:
+    def _hand_over(self, record: Record) -> None:
+        if record.number <= 0 or not self._open:
             return
         try:
-            cell.take_layers()
+            record.take_layers()
         except OSError as error:
-            cell.error = SandboxError.from_os_error(error)
-            self._refuse(cell)
+            record.error = SandboxError.from_os_error(error)
+            self._refuse(record)
             return
-        joins = cell.group.join_fds if cell.group else ()
-        counters = cell.group.counter_fds if cell.group else {}
-        alarm = cell.group.alarm_fds if cell.group else {}
-        names = ["init", *["join"] * len(joins), *counters, *alarm, *cell.layers]
+        joins = record.group.join_fds if record.group else ()
+        counters = record.group.counter_fds if record.group else {}
+        alarm = record.group.alarm_fds if record.group else {}
+        names = ["init", *["join"] * len(joins), *counters, *alarm, *record.layers]
         self._socket.send(
-            Ready(cell.number, names, cell.notes, cell.scratch, self._describe_layers(cell)),
-            (cell.pidfd, *joins, *counters.values(), *alarm.values(), *cell.layers.values()),
+            Ready(
+                record.number, names, record.notes, record.scratch, self._describe_layers(record)
+            ),
+            (record.pidfd, *joins, *counters.values(), *alarm.values(), *record.layers.values()),
         )
-        cell.handed_over = True
-        cell.close_layers()
-        if cell.group:
-            cell.group.close_fds()
+        record.handed_over = True
+        record.close_layers()
+        if record.group:
+            record.group.close_fds()
 
-    def _describe_layers(self, cell: Cell) -> dict[str, object]:
-        if not cell.spec.surveyed:
+    def _describe_layers(self, record: Record) -> dict[str, object]:
+        if not record.spec.surveyed:
             return {}
-        order = self._planner.order(cell.spec)
-        return {"overlaid": order.overlaid, "planned": order.planned, "copied": order.copied}
+        plan = self._planner.plan(record.spec)
+        return {"overlaid": plan.overlaid, "planned": plan.planned, "copied": plan.copied}
 
-    def _refuse(self, cell: Cell) -> None:
-        if cell.error is None:
-            cell.error = SandboxError("make sandbox", "its builder died without a word")
-        if cell.number > 0 and self._open:
-            self._socket.send(Unready(cell.number, cell.error.to_json()))
-        self._retire(cell)
+    def _refuse(self, record: Record) -> None:
+        if record.error is None:
+            record.error = SandboxError("make sandbox", "its builder died without a word")
+        if record.number > 0 and self._open:
+            self._socket.send(Unready(record.number, record.error.to_json()))
+        self._retire(record)
 
-    def _retire(self, cell: Cell) -> None:
-        """Kill everything inside through PID 1; `_bury` does the rest once that is dead."""
-        cell.dying = True
-        self._close_life(cell)
-        if cell.pidfd >= 0:
-            signal.pidfd_send_signal(cell.pidfd, signal.SIGKILL)
+    def _retire(self, record: Record) -> None:
+        """Kill everything inside through PID 1; `_on_dead` does the rest once that is dead."""
+        record.dying = True
+        self._close_life(record)
+        if record.pidfd >= 0:
+            signal.pidfd_send_signal(record.pidfd, signal.SIGKILL)
         else:
-            self._forget_if_dead(cell)
+            self._remove_if_dead(record)
 
-    def _bury(self, cell: Cell) -> None:
-        self._drop(cell.pidfd)
-        cell.pidfd = -1
-        self._reap_builder(cell)  # until it has left, init is its child
+    def _on_dead(self, record: Record) -> None:
+        self._drop(record.pidfd)
+        record.pidfd = -1
+        self._reap_builder(record)  # until it has left, init is its child
         with suppress(ChildProcessError):  # of a builder that does not die
-            os.waitpid(cell.init, 0)
-        self._close_life(cell)
-        if cell.dying or not cell.handed_over:
-            self._forget(cell)
+            os.waitpid(record.init, 0)
+        self._close_life(record)
+        if record.dying or not record.handed_over:
+            self._remove(record)
 
-    def _forget_if_dead(self, cell: Cell) -> None:
-        if cell.dying and cell.pidfd < 0 and cell.report < 0:
-            self._forget(cell)
+    def _remove_if_dead(self, record: Record) -> None:
+        if record.dying and record.pidfd < 0 and record.report < 0:
+            self._remove(record)
 
-    def _forget(self, cell: Cell) -> None:
-        cell.close_layers()
-        if cell.group:
-            cell.group.close_fds()
-            cell.group.kill()
-            cell.group.remove()
-            cell.group = None
-        if cell.scratch and cell.spec.own:
-            own.give_back(cell.scratch, cell.spec.own)
-        elif cell.scratch:
-            scratch.remove(cell.scratch)
-        self._cells.pop(cell.number, None)
+    def _remove(self, record: Record) -> None:
+        record.close_layers()
+        if record.group:
+            record.group.close_fds()
+            record.group.kill()
+            record.group.remove()
+            record.group = None
+        if record.scratch and record.spec.own:
+            own.give_back(record.scratch, record.spec.own)
+        elif record.scratch:
+            scratch.remove(record.scratch)
+        self._records.pop(record.number, None)
 
-    def _close_life(self, cell: Cell) -> None:
-        if cell.life >= 0:
-            os.close(cell.life)
-            cell.life = -1
+    def _close_life(self, record: Record) -> None:
+        if record.life >= 0:
+            os.close(record.life)
+            record.life = -1
 
-    def _reap_builder(self, cell: Cell) -> None:
-        builder, cell.builder = cell.builder, 0
+    def _reap_builder(self, record: Record) -> None:
+        builder, record.builder = record.builder, 0
         if builder:
-            patience.reap(builder)
+            waits.reap(builder)
 
     def _destroy_all(self) -> str:
-        deadline = time.monotonic() + patience.CLEARING
+        deadline = time.monotonic() + waits.CLEARING
         self._drop(self._parent_fd)
         self._loop.forget(self._socket.fileno())
         self._socket.close()
-        for cell in list(self._cells.values()):
-            self._retire(cell)
-        while self._cells and time.monotonic() < deadline:
+        for record in list(self._records.values()):
+            self._retire(record)
+        while self._records and time.monotonic() < deadline:
             self._loop.turn(deadline - time.monotonic())
-        left = [line for cell in self._cells.values() if (line := cell.last_words())]
+        left = [line for record in self._records.values() if (line := record.last_words())]
         if not left:
             return ""
-        return f"{', '.join(left)}: not dead within {patience.CLEARING:g} s, and left behind"
+        return f"{', '.join(left)}: not dead within {waits.CLEARING:g} s, and left behind"
 
 
 def _keep_only(socket_fd: int) -> None:

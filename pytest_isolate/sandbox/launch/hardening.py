@@ -1,8 +1,7 @@
 """What a process denies itself: capabilities in a sandbox, and more where no namespace holds it.
 
-A partial sandbox's walls: no new privileges, no core files, and by Landlock: no writing but to its
-own directories, no signals and abstract sockets beyond itself, and no TCP if it is to have no
-network.
+A partial sandbox denies new privileges and core files, and by Landlock: writing but to its own
+directories, signals and abstract sockets beyond itself, and TCP if it is to have no network.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def drop_capabilities(user: User, uid: int) -> None:
 
 
 def confine(spec: Spec, scratch: str) -> None:
-    """Confine this process to the walls of *spec*, with *scratch* for its temporary files."""
+    """Confine this process to what *spec* allows, with *scratch* for its temporary files."""
     uid = os.getuid()
     _use_for_temporary_files(scratch)
     with step("drop capabilities"):

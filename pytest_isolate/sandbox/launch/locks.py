@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-_PATIENCE_SECONDS: Final = 0.05  #: what the locks of one kind may cost a fork
+_LIMIT_SECONDS: Final = 0.05  #: what the locks of one kind may cost a fork
 _LONGER_SECONDS: Final = 0.5  #: the same, of those that have been seen to be free
 _MISSES: Final = 3  #: so many in a row, and a lock is not waited for again until it is free
 _IMPORT_SECONDS: Final = 5.0  #: what modules may cost it that another thread imports
@@ -128,7 +128,7 @@ class Locks:
             time.sleep(_PAUSE_SECONDS)
 
     def _take_recursive(self) -> None:
-        end = time.monotonic() + _PATIENCE_SECONDS
+        end = time.monotonic() + _LIMIT_SECONDS
         lasting = {id(lock) for lock in self._lasting}
         self._missed = self._acquire(self._recursive)
         # Not by a wait for each: a thread that takes it again at once would always be faster.
@@ -154,7 +154,7 @@ class Locks:
             self._lasting = [lock for lock in self._lasting if id(lock) not in ids]
             self._watched += freed
             self._seen_free |= ids
-        end = time.monotonic() + _PATIENCE_SECONDS
+        end = time.monotonic() + _LIMIT_SECONDS
         # From the look at the last lock on no other thread gets its turn until the fork: there is
         # no call and no jump back, by which the interpreter would switch to one.
         while True in map(_is_locked, self._watched):

@@ -34,8 +34,8 @@ from pytest_isolate.sandbox.launch.deputy import Deputy
 from pytest_isolate.sandbox.launch.descriptors import inherited
 from pytest_isolate.sandbox.launch.reopening import take_in
 from pytest_isolate.sandbox.linux import libc
-from pytest_isolate.sandbox.linux import patience
 from pytest_isolate.sandbox.linux import process_tree
+from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.rootfs import interpreter
 from pytest_isolate.wire.channel import Reader
 from pytest_isolate.wire.channel import Writer
@@ -43,12 +43,12 @@ from pytest_isolate.wire.errors import PeerGone
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Confined
 from pytest_isolate.wire.frames import Refused
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_isolate.sandbox.handle import Lease
+    from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.launch.descriptors import Inherited
     from pytest_isolate.sandbox.launch.entry import Entry
 
@@ -87,15 +87,15 @@ class Process:
             return Exit(timed_out=timed_out)
         cpu = rusage.ru_utime + rusage.ru_stime
         if self.relayed >= 0:
-            words = Genuine.read(self.relayed, _STATUS.size)
+            words = RealOS.read(self.relayed, _STATUS.size)
             if len(words) == _STATUS.size:
                 status, cpu = _STATUS.unpack(words)
         return Exit(status=status, cpu_seconds=cpu, timed_out=timed_out)
 
     def give_up(self, limit: float) -> None:
         """Reap the process, which was killed with its sandbox; what does not die is left behind."""
-        if patience.wait(self.pid, self.pidfd, limit):
-            patience.reap(self.pid, 0)
+        if waits.wait(self.pid, self.pidfd, limit):
+            waits.reap(self.pid, 0)
         else:
             self.wait(timed_out=False)
 
@@ -116,23 +116,27 @@ class Process:
         children.put_back(self.aside)
 
 
-def spawn(lease: Lease, entry: Entry, main: Callable[[Writer], None]) -> Process:
-    """Start *main* in the sandbox of *lease*; raise `SandboxError` if it cannot be forked there."""
+def spawn(sandbox: Sandbox, entry: Entry, main: Callable[[Writer], None]) -> Process:
+    """Start *main* in *sandbox*; raise `SandboxError` if it cannot be forked there."""
     # Libraries that came first start their threads in this process while it is set to fork inside.
-    inside = lease.keeping.forks_inside and not lease.spec.partial and not libraries.came_first()
+    inside = (
+        sandbox.keeping.forks_inside and not sandbox.spec.partial and not libraries.came_first()
+    )
     reading, writing = os.pipe2(os.O_CLOEXEC)
     relayed, relaying = (-1, -1) if inside else os.pipe2(os.O_CLOEXEC)
-    own = (*lease.fds, *lease.keeping.fds, reading, relayed, relaying)
+    own = (*sandbox.fds, *sandbox.keeping.fds, reading, relayed, relaying)
     found = inherited((*entry.keep_fds, writing), own, reopens=entry.reopens)
-    if lease.layers is not None:
-        lease.layers.opened.update((file.path, file.status) for file in found.files)
+    if sandbox.layers is not None:
+        sandbox.layers.opened.update((file.path, file.status) for file in found.files)
     # Sandboxes of one run, and of several at once, are not to sit on the same CPU.
-    turn = lease.number + os.getpid()
+    turn = sandbox.number + os.getpid()
     aside = children.set_aside()
-    child = _Child(lease, entry, main, found, aside, writing=writing, relaying=relaying, turn=turn)
+    child = _Child(
+        sandbox, entry, main, found, aside, writing=writing, relaying=relaying, turn=turn
+    )
     try:
         with step("fork into sandbox"):
-            pid = _fork_into(lease.init, child.go_in) if inside else forks.fork(child.go_in)
+            pid = _fork_into(sandbox.init, child.go_in) if inside else forks.fork(child.go_in)
         if pid == 0:
             child.run()
     except SandboxError:
@@ -148,7 +152,7 @@ def spawn(lease: Lease, entry: Entry, main: Callable[[Writer], None]) -> Process
 def _close(*fds: int) -> None:
     for fd in fds:
         if fd >= 0:
-            Genuine.close(fd)
+            RealOS.close(fd)
 
 
 def _fork_into(init: int, first: Callable[[], None]) -> int:
@@ -162,7 +166,7 @@ def _fork_into(init: int, first: Callable[[], None]) -> int:
         if pid != 0:
             # Left pointing at a namespace whose init is dead, every later fork would be ENOMEM.
             libc.setns(own, libc.CLONE_NEWPID)
-        Genuine.close(own)
+        RealOS.close(own)
     return pid
 
 
@@ -172,7 +176,7 @@ class _Child:
 
     def __init__(
         self,
-        lease: Lease,
+        sandbox: Sandbox,
         entry: Entry,
         main: Callable[[Writer], None],
         found: Inherited,
@@ -182,7 +186,7 @@ class _Child:
         relaying: int,
         turn: int,
     ) -> None:
-        self._lease = lease
+        self._sandbox = sandbox
         self._entry = entry
         self._main = main
         self._found = found
@@ -214,11 +218,11 @@ class _Child:
         self._leave(None)
 
     def _enter(self) -> None:
-        lease, relaying = self._lease, self._relaying
+        sandbox, relaying = self._sandbox, self._relaying
         interpreter.preload(self._entry.preload)
-        door.enter(lease.spec, lease.init, pid_too=relaying >= 0)
+        door.enter(sandbox.spec, sandbox.init, pid_too=relaying >= 0)
         if relaying >= 0:
-            if lease.spec.partial:
+            if sandbox.spec.partial:
                 # Whatever the test leaves behind becomes the relay's child.
                 libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
             # Without Python's handlers: the relay is nobody's process, and those of the child are
@@ -226,12 +230,12 @@ class _Child:
             if pid := libc.fork():
                 if self._entry.attended:
                     _attend(pid, relaying, self._entry)
-                _relay(pid, relaying, lease.init if lease.spec.partial else -1)
+                _relay(pid, relaying, sandbox.init if sandbox.spec.partial else -1)
         children.put_back(self._aside)
-        door.join(lease.spec, lease.joins)
-        door.use_cpus(lease.spec.limits.cpus, self._turn)
-        self._entry.covered.extend(take_in(self._found, lease.spec))
-        door.settle(lease.spec, self._entry, lease.scratch)
+        door.join(sandbox.spec, sandbox.joins)
+        door.use_cpus(sandbox.spec.limits.cpus, self._turn)
+        self._entry.covered.extend(take_in(self._found, sandbox.spec))
+        door.settle(sandbox.spec, self._entry, sandbox.scratch)
         self._writer = Writer(self._writing)
         self._writer.send(Confined())
 
@@ -247,12 +251,12 @@ class _Child:
                 case _:
                     # Not by `sys.stderr`, which may be anything by now.
                     text = "".join(traceback.format_exception(error))
-                    Genuine.write(2, text.encode(errors="backslashreplace"))
+                    RealOS.write(2, text.encode(errors="backslashreplace"))
         finally:
             for stream in (sys.stdout, sys.stderr):
                 with suppress(Exception):
                     stream.flush()
-            Genuine.leave(0 if error is None else _BROKEN)
+            RealOS.leave(0 if error is None else _BROKEN)
 
 
 def _relay(pid: int, relaying: int, init: int) -> NoReturn:
@@ -276,8 +280,8 @@ def _relay(pid: int, relaying: int, init: int) -> NoReturn:
     _, status, rusage = os.wait4(pid, 0)
     if init >= 0:
         process_tree.end()
-    Genuine.write(relaying, _STATUS.pack(status, rusage.ru_utime + rusage.ru_stime))
-    Genuine.leave(0)
+    RealOS.write(relaying, _STATUS.pack(status, rusage.ru_utime + rusage.ru_stime))
+    RealOS.leave(0)
 
 
 def _attend(pid: int, relaying: int, entry: Entry) -> NoReturn:
@@ -300,8 +304,8 @@ def _attend(pid: int, relaying: int, entry: Entry) -> NoReturn:
         deputy.next()
         ended, status, rusage = os.wait4(pid, os.WNOHANG)
         if ended:
-            Genuine.write(relaying, _STATUS.pack(status, rusage.ru_utime + rusage.ru_stime))
-            Genuine.leave(0)
+            RealOS.write(relaying, _STATUS.pack(status, rusage.ru_utime + rusage.ru_stime))
+            RealOS.leave(0)
 
 
 def _wait_for_either(pid: int, init: int) -> None:

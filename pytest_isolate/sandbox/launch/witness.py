@@ -18,7 +18,7 @@ from typing import NoReturn
 from typing import final
 
 #: A witness that does not answer was stopped together with the group, and not continued.
-_PATIENCE_SECONDS: Final = 1.0
+_LIMIT_SECONDS: Final = 1.0
 
 
 @final
@@ -68,7 +68,7 @@ class Witness:
 def _is_readable(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    return bool(poll.poll(_PATIENCE_SECONDS * 1000))
+    return bool(poll.poll(_LIMIT_SECONDS * 1000))
 
 
 def _remember(asked: int, answer: int) -> NoReturn:

@@ -15,7 +15,7 @@ from typing import Final
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_PATIENCE_SECONDS: Final = 10.0
+_LIMIT_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.002
 
 
@@ -30,7 +30,7 @@ def kill() -> None:
 
 def end() -> None:
     """Kill every descendant and reap it; one in uninterruptible sleep is left to die later."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _LIMIT_SECONDS
     try:
         while time.monotonic() < deadline:
             pid, _ = os.waitpid(-1, os.WNOHANG)

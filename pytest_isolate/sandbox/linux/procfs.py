@@ -26,7 +26,7 @@ SHARED: Final = "tmpfs and shared memory"  #: what that kind is called in a repo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inmate:
+class ProcessInfo:
     """One process of a sandbox. Sizes in bytes."""
 
     pid: int  #: as the sandbox numbers it
@@ -48,17 +48,17 @@ class Large:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Snapshot:
     """A sandbox at one moment."""
 
-    processes: tuple[Inmate, ...] = ()  #: without PID 1, the largest first
+    processes: tuple[ProcessInfo, ...] = ()  #: without PID 1, the largest first
     memory: Mapping[str, int] = field(default_factory=dict)  #: bytes by kind
-    killed: tuple[Inmate, ...] = ()  #: whom the kernel killed for memory
+    killed: tuple[ProcessInfo, ...] = ()  #: whom the kernel killed for memory
     files: tuple[Large, ...] = ()  #: of one that was out of memory, the largest first
     seen: float | None = None  #: when, by the monotonic clock; `None` is after the process's end
 
 
-def inmates(pids: Iterable[int], main: int) -> tuple[Inmate, ...]:
+def read_processes(pids: Iterable[int], main: int) -> tuple[ProcessInfo, ...]:
     """Return the processes *pids*, the largest first, without those that are dead.
 
     *main* is the one that was put into the sandbox.
@@ -66,9 +66,9 @@ def inmates(pids: Iterable[int], main: int) -> tuple[Inmate, ...]:
     alive = []
     for pid in pids:
         with suppress(OSError, KeyError, ValueError, IndexError):
-            alive.append(_inmate(pid, main))
+            alive.append(_process(pid, main))
     alive.sort(key=attrgetter("rss"), reverse=True)
-    measured = [_measured(inmate) for inmate in alive[:_MOST_MEASURED]]
+    measured = [_measured(process) for process in alive[:_MOST_MEASURED]]
     return (*measured, *alive[_MOST_MEASURED:])
 
 
@@ -93,11 +93,11 @@ def namespace_of(init: int) -> list[int]:
     return found
 
 
-def _inmate(pid: int, main: int) -> Inmate:
+def _process(pid: int, main: int) -> ProcessInfo:
     """Return one process; raise KeyError if it is dead and not waited for."""
     status = _status(f"{pid}/status")
     words = [os.fsdecode(word) for word in _read(f"{pid}/cmdline").split(b"\0")]
-    return Inmate(
+    return ProcessInfo(
         pid=int(status["NSpid"].split()[-1]),
         outer=pid,
         command=shlex.join(words[:-1]) or f"[{status['Name']}]",
@@ -106,17 +106,17 @@ def _inmate(pid: int, main: int) -> Inmate:
     )
 
 
-def _measured(inmate: Inmate) -> Inmate:
+def _measured(process: ProcessInfo) -> ProcessInfo:
     try:
-        pss = _kib(_status(f"{inmate.outer}/smaps_rollup")["Pss"])
+        pss = _kib(_status(f"{process.outer}/smaps_rollup")["Pss"])
     except (OSError, KeyError):
-        return inmate
-    return Inmate(
-        pid=inmate.pid,
-        outer=inmate.outer,
-        command=inmate.command,
-        is_main=inmate.is_main,
-        rss=inmate.rss,
+        return process
+    return ProcessInfo(
+        pid=process.pid,
+        outer=process.outer,
+        command=process.command,
+        is_main=process.is_main,
+        rss=process.rss,
         pss=pss,
     )
 

@@ -19,7 +19,7 @@ from typing import final
 
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.linux import mountinfo
-from pytest_isolate.sandbox.linux import patience
+from pytest_isolate.sandbox.linux import waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,7 +93,7 @@ class _Look:
     over: bool = False
 
 
-def find(mounts: tuple[MountPoint, ...], seconds: float = patience.LOOK) -> tuple[Silent, ...]:
+def find(mounts: tuple[MountPoint, ...], seconds: float = waits.LOOK) -> tuple[Silent, ...]:
     """Return which of *mounts* do not answer within *seconds*; what lies on those is not told of.
 
     Takes no process and no time where nothing is mounted that may hang.
@@ -175,4 +175,4 @@ def _end(look: _Look) -> None:
         os.kill(look.pid, signal.SIGKILL)
         os.waitpid(look.pid, os.WNOHANG)  # it dies when it can, and is nobody's concern
     else:
-        patience.reap(look.pid)
+        waits.reap(look.pid)

@@ -53,7 +53,7 @@ class _Need(enum.IntEnum):
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PutBack:
+class HostPaths:
     """The mounts that put paths back."""
 
     below: tuple[Mount, ...]  #: what the sandbox's own mounts lie on
@@ -67,7 +67,7 @@ def plan(
     base: tuple[Mount, ...],
     covered: tuple[str, ...],
     libraries: tuple[str, ...],
-) -> PutBack:
+) -> HostPaths:
     """Return what to mount on the root *base*, whose *covered* directories are the sandbox's own.
 
     Raise `SandboxError` if a writable path does not exist. Other paths that do not are dropped:
@@ -137,7 +137,7 @@ class _Planner:
             target=real, source=real, directory=False, recursive=False, optional=True
         )
 
-    def result(self) -> PutBack:
+    def result(self) -> HostPaths:
         below: list[Mount] = []
         above: list[Mount] = []
         for path, need in sorted(self._needs.items()):
@@ -146,7 +146,7 @@ class _Planner:
             inside = tuple(top for top in self._covered if top != path and is_below(top, path))
             (below if inside else above).extend(self._mounts(path, need, inside))
         led = (bind for path, bind in self._led.items() if not any(self._above(path)))
-        return PutBack(below=tuple(below), above=(*above, *self._links, *led))
+        return HostPaths(below=tuple(below), above=(*above, *self._links, *led))
 
     def _want(self, path: str, need: _Need) -> None:
         if need < _Need.WRITABLE and isinstance(self._root, HostRoot):

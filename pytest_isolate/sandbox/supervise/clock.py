@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import final
 
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 
 @final
@@ -23,17 +23,17 @@ class Clock:
 
     def now(self) -> float:
         """Return the time, of no meaning but for differences."""
-        return (Genuine.monotonic() if self._stopped is None else self._stopped) - self._lost
+        return (RealOS.monotonic() if self._stopped is None else self._stopped) - self._lost
 
     def stop(self) -> None:
         """Let time stand still; once is enough."""
         if self._stopped is None:
-            self._stopped = Genuine.monotonic()
+            self._stopped = RealOS.monotonic()
 
     def go_on(self) -> None:
         """Let time go on from where it was stopped, if it was."""
         if self._stopped is not None:
-            self._lost += Genuine.monotonic() - self._stopped
+            self._lost += RealOS.monotonic() - self._stopped
             self._stopped = None
 
 

@@ -13,7 +13,7 @@ from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.launch.process import Exit
 from pytest_isolate.sandbox.launch.process import Process
 from pytest_isolate.sandbox.launch.process import spawn
-from pytest_isolate.sandbox.linux import patience
+from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import MemoryExceeded
 from pytest_isolate.sandbox.outcome import Outcome
@@ -26,19 +26,19 @@ from pytest_isolate.sandbox.outcome import within
 from pytest_isolate.sandbox.supervise.clock import Clock
 from pytest_isolate.sandbox.supervise.clock import Deadline
 from pytest_isolate.sandbox.supervise.memory_poll import Watcher
-from pytest_isolate.sandbox.supervise.post_mortem import Inquest
+from pytest_isolate.sandbox.supervise.post_mortem import PostMortem
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Frame
 from pytest_isolate.wire.frames import Refused
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
-    from pytest_isolate.sandbox.handle import Lease
+    from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.launch.entry import Entry
-    from pytest_isolate.sandbox.linux.procfs import Scene
+    from pytest_isolate.sandbox.linux.procfs import Snapshot
     from pytest_isolate.sandbox.supervise.last_words import LastWords
     from pytest_isolate.wire.channel import Reader
     from pytest_isolate.wire.channel import Writer
@@ -56,11 +56,11 @@ class End:
     usage: Usage
     said_bye: bool
     garbage: str  #: "", or how it broke the wire protocol
-    scene: Scene | None  #: what was in the sandbox when it died, if it did
+    snapshot: Snapshot | None  #: what was in the sandbox when it died, if it did
 
 
 def run(
-    lease: Lease,
+    sandbox: Sandbox,
     entry: Entry,
     main: Callable[[Writer], None],
     *,
@@ -73,7 +73,7 @@ def run(
     live: bool = False,
     last_words: LastWords | None = None,
 ) -> End:
-    """Run *main* in a fork of this process, inside the sandbox of *lease*.
+    """Run *main* in a fork of this process, inside *sandbox*.
 
     *on_start* is told the pid, *on_frame* every frame: at once if it is *live*, else soon. *chore*
     is done now and then, and returns in how many seconds again at the latest. After *timeout*
@@ -85,21 +85,21 @@ def run(
     started = clock.now()
     watch = _Watch(on_frame)
     last = Exit()
-    inquest: Inquest | None = None
+    post_mortem: PostMortem | None = None
     try:
-        process = spawn(lease, entry, main)
+        process = spawn(sandbox, entry, main)
     except SandboxError as error:
         watch.refused = error
     else:
         try:
             on_start(process.pid)
-            watch.memory = Watcher(lease.spec.watched, process.pid, lease.init)
-            inquest = Inquest(process, lease, last_words)
+            watch.memory = Watcher(sandbox.spec.watched, process.pid, sandbox.init)
+            post_mortem = PostMortem(process, sandbox, last_words)
             timed_out = _follow(
                 process,
-                lease,
+                sandbox,
                 watch,
-                inquest,
+                post_mortem,
                 deadline=Deadline(timeout, clock),
                 chore=chore,
                 live=live,
@@ -107,14 +107,14 @@ def run(
             )
             last = process.wait(timed_out=timed_out)
         except BaseException:
-            lease.kill()
-            process.give_up(0 if watch.is_over else patience.DYING)
+            sandbox.kill()
+            process.give_up(0 if watch.is_over else waits.DYING)
             raise
         finally:
             process.close()
         watch.garbage = process.reader.garbage
     wall_seconds = clock.now() - started
-    return _judge(lease, watch, inquest, last, timeout=timeout, wall_seconds=wall_seconds)
+    return _judge(sandbox, watch, post_mortem, last, timeout=timeout, wall_seconds=wall_seconds)
 
 
 class _Watch:
@@ -151,9 +151,9 @@ class _Watch:
 
 def _follow(
     process: Process,
-    lease: Lease,
+    sandbox: Sandbox,
     watch: _Watch,
-    inquest: Inquest,
+    post_mortem: PostMortem,
     *,
     deadline: Deadline,
     chore: Callable[[], float],
@@ -161,7 +161,7 @@ def _follow(
     on_timeout: Callable[[], None],
 ) -> bool:
     """Read frames until the process has ended; return whether it was ended for a limit."""
-    reader, alarm = process.reader, lease.alarm
+    reader, alarm = process.reader, sandbox.alarm
     poll = select.poll()
     poll.register(process.pidfd, select.POLLIN)
     if alarm is not None:
@@ -179,7 +179,7 @@ def _follow(
         if ended:
             return deadline.expired
         rings = near or (alarm is not None and alarm.fd in ready)
-        if alarm is not None and rings and not _answer(alarm, inquest, chore):
+        if alarm is not None and rings and not _answer(alarm, post_mortem, chore):
             poll.unregister(alarm.fd)
             alarm = None
         if reader.eof and reader.fd in ready:
@@ -187,68 +187,68 @@ def _follow(
         # At every turn, and not only when all is quiet: a flood of frames must not outrun it.
         if deadline.is_over() or (watch.exceeded and not watch.is_over):
             if deadline.expired:
-                left = patience.describe(process.inner_pid() or process.pid)
-                why = f"it did not die within {patience.DYING:g} s ({left}) and is left behind"
+                left = waits.describe(process.inner_pid() or process.pid)
+                why = f"it did not die within {waits.DYING:g} s ({left}) and is left behind"
                 raise SandboxError("kill sandbox", why)
             # The signal may wake a process that waits for one, and it would go on.
             watch.is_over = True
-            inquest.at_deadline()
+            post_mortem.at_deadline()
             if not watch.exceeded:
                 on_timeout()
-            lease.kill()
-            deadline = Deadline(patience.DYING, Clock(), expired=True)
+            sandbox.kill()
+            deadline = Deadline(waits.DYING, Clock(), expired=True)
 
 
-def _answer(alarm: Alarm, inquest: Inquest, chore: Callable[[], float]) -> bool:
-    """Have *inquest* answer *alarm*, and return whether to go on so."""
+def _answer(alarm: Alarm, post_mortem: PostMortem, chore: Callable[[], float]) -> bool:
+    """Have *post_mortem* answer *alarm*, and return whether to go on so."""
     chore()  # it may give memory back, and a busy machine may have kept this process from it
-    return inquest.answer(alarm)
+    return post_mortem.answer(alarm)
 
 
 def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:
     # A grandchild may hold the pipe and write on: the end of the process is the end of its words.
-    stop = Genuine.monotonic() + _DRAIN_SECONDS
+    stop = RealOS.monotonic() + _DRAIN_SECONDS
     while frames := reader.drain():
         for frame in frames:
             watch.hear(frame)
-        if not until_empty or Genuine.monotonic() > stop:
+        if not until_empty or RealOS.monotonic() > stop:
             return
 
 
 def _judge(
-    lease: Lease,
+    sandbox: Sandbox,
     watch: _Watch,
-    inquest: Inquest | None,
+    post_mortem: PostMortem | None,
     last: Exit,
     *,
     timeout: float | None,
     wall_seconds: float,
 ) -> End:
-    evidence = lease.evidence()
-    if inquest is not None and (inquest.enforced or inquest.missed()):
+    evidence = sandbox.evidence()
+    if post_mortem is not None and (post_mortem.enforced or post_mortem.missed()):
         # The limit may lie a little above the cap, and not have been reached.
         evidence = replace(evidence, oom_denials=1, limit_hits=max(1, evidence.limit_hits or 0))
     outcome = classify(
         last.status,
         evidence,
-        memory_cap=lease.spec.limits.memory,
+        memory_cap=sandbox.spec.limits.memory,
         exceeded=watch.exceeded,
         timed_out=timeout if last.timed_out else None,
         setup_error=watch.refused,
     )
     # What the process saw of the keeper's death depends on how far it had come.
     cut_short = not watch.said_bye and isinstance(outcome, Exited | Signaled | SetupFailed)
-    if cut_short and (broken := lease.keeping.broken()) is not None:
+    if cut_short and (broken := sandbox.keeping.broken()) is not None:
         outcome = SetupFailed(SandboxError("keep sandbox", str(broken)))
-    if inquest is not None and not (watch.said_bye and isinstance(outcome, Exited)):
-        inquest.afterwards(out_of_memory=isinstance(outcome, OutOfMemory))
+    if post_mortem is not None and not (watch.said_bye and isinstance(outcome, Exited)):
+        post_mortem.afterwards(out_of_memory=isinstance(outcome, OutOfMemory))
     cpu = last.cpu_seconds if evidence.cpu_seconds is None else evidence.cpu_seconds
     watched = watch.memory.peak if watch.memory else None
     peak = watched if evidence.memory_peak is None else evidence.memory_peak
     usage = Usage(
         wall_seconds=wall_seconds,
         cpu_seconds=cpu,
-        memory_peak=within(lease.spec.limits.memory, peak),
+        memory_peak=within(sandbox.spec.limits.memory, peak),
         processes=evidence.pids_peak,
     )
     return End(
@@ -256,5 +256,5 @@ def _judge(
         usage=usage,
         said_bye=watch.said_bye,
         garbage=watch.garbage,
-        scene=None if inquest is None else inquest.scene,
+        snapshot=None if post_mortem is None else post_mortem.snapshot,
     )

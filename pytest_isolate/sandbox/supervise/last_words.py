@@ -21,7 +21,7 @@ from typing import Final
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.linux.procfs import catches
 from pytest_isolate.sandbox.linux.procfs import waiting_thread
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
@@ -56,8 +56,8 @@ class LastWords:
 
     def forget(self) -> None:
         """Drop what was written so far; the process shares the position."""
-        Genuine.ftruncate(self.file, 0)
-        Genuine.lseek(self.file, 0, os.SEEK_SET)
+        RealOS.ftruncate(self.file, 0)
+        RealOS.lseek(self.file, 0, os.SEEK_SET)
 
     def make_room(self) -> None:
         """Have pages for what will be written: the process may not be given any."""
@@ -73,7 +73,7 @@ class LastWords:
         if text and not self.text():
             text = _EARLIER + text.removeprefix(_EARLIER)
             os.pwrite(self.file, text, 0)
-            Genuine.lseek(self.file, len(text), os.SEEK_SET)
+            RealOS.lseek(self.file, len(text), os.SEEK_SET)
 
     def are_complete(self) -> bool:
         """Return whether they end as they should."""
@@ -82,7 +82,7 @@ class LastWords:
 
     def size(self) -> int:
         """Return how much was written."""
-        return Genuine.lseek(self.file, 0, os.SEEK_CUR)
+        return RealOS.lseek(self.file, 0, os.SEEK_CUR)
 
     def have_crashed(self) -> bool:
         """Return whether to say where all threads are was the process's end."""
@@ -92,7 +92,7 @@ class LastWords:
 
     def _said(self, at_most: int | None = None) -> bytes:
         size = self.size()
-        return Genuine.pread(self.file, size if at_most is None else min(size, at_most), 0)
+        return RealOS.pread(self.file, size if at_most is None else min(size, at_most), 0)
 
 
 def _parts(said: bytes) -> tuple[bytes, bytes]:
@@ -158,9 +158,9 @@ def listen(process: Process, words: LastWords, seconds: float) -> bool:
     """Wait until *process* has said something and says no more; return whether it has."""
     ended = select.poll()
     ended.register(process.pidfd, select.POLLIN)
-    deadline = Genuine.monotonic() + seconds
+    deadline = RealOS.monotonic() + seconds
     last, quiet = 0, 0
-    while quiet < _QUIET and Genuine.monotonic() < deadline:
+    while quiet < _QUIET and RealOS.monotonic() < deadline:
         if ended.poll(PAUSE * 1000):
             break
         size = words.size()

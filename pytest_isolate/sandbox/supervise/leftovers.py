@@ -10,18 +10,18 @@ from typing import Final
 from pytest_isolate.sandbox.linux import procfs
 
 if TYPE_CHECKING:
-    from pytest_isolate.sandbox.linux.procfs import Inmate
+    from pytest_isolate.sandbox.linux.procfs import ProcessInfo
 
 #: How long processes may take to be gone: some have been told to end, and are about to.
-_PATIENCE_SECONDS: Final = 0.2
+_LIMIT_SECONDS: Final = 0.2
 _PAUSE_SECONDS: Final = 0.02
 _NOBODY: Final = 0  #: the process that was put into the sandbox is gone
 
 
-def staying(init: int) -> tuple[Inmate, ...]:
+def staying(init: int) -> tuple[ProcessInfo, ...]:
     """Return the processes that stay in the PID namespace of the pidfd *init*, without that."""
-    end = time.monotonic() + _PATIENCE_SECONDS
-    while found := procfs.inmates(procfs.namespace_of(init), _NOBODY):
+    end = time.monotonic() + _LIMIT_SECONDS
+    while found := procfs.read_processes(procfs.namespace_of(init), _NOBODY):
         if time.monotonic() > end:
             break
         time.sleep(_PAUSE_SECONDS)

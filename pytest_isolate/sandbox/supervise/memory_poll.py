@@ -19,7 +19,7 @@ from typing import final
 
 from pytest_isolate.sandbox.linux import process_tree
 from pytest_isolate.sandbox.outcome import MemoryExceeded
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +70,7 @@ class Watcher:
         """Look, if it is time, and return in how many seconds it will be time again."""
         if self.cap is None:
             return math.inf
-        now = Genuine.monotonic()
+        now = RealOS.monotonic()
         if now < self._next:
             return self._next - now
         seen = self._seen()
@@ -79,7 +79,7 @@ class Watcher:
                 break
             seen = min(seen, self._seen())
         self.peak = max(self.peak or 0, seen)
-        cost = Genuine.monotonic() - now
+        cost = RealOS.monotonic() - now
         pause = pause_after(self.cap - seen, cost)
         self._next = now + cost + pause
         return pause

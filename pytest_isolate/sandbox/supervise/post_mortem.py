@@ -17,11 +17,11 @@ from typing import Final
 from typing import final
 
 from pytest_isolate.sandbox.linux import process_tree
-from pytest_isolate.sandbox.linux.procfs import Scene
+from pytest_isolate.sandbox.linux.procfs import Snapshot
 from pytest_isolate.sandbox.linux.procfs import by_kind
-from pytest_isolate.sandbox.linux.procfs import inmates
 from pytest_isolate.sandbox.linux.procfs import namespace_of
 from pytest_isolate.sandbox.linux.procfs import pid_of
+from pytest_isolate.sandbox.linux.procfs import read_processes
 from pytest_isolate.sandbox.supervise.copied_files import being_copied
 from pytest_isolate.sandbox.supervise.largest_files import Store
 from pytest_isolate.sandbox.supervise.largest_files import largest
@@ -31,17 +31,17 @@ from pytest_isolate.sandbox.supervise.last_words import SHORT_WORDS_SECONDS
 from pytest_isolate.sandbox.supervise.last_words import WORDS_SECONDS
 from pytest_isolate.sandbox.supervise.last_words import ask
 from pytest_isolate.sandbox.supervise.last_words import listen
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from collections.abc import Mapping
 
     from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
-    from pytest_isolate.sandbox.handle import Lease
+    from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.launch.process import Process
-    from pytest_isolate.sandbox.linux.procfs import Inmate
     from pytest_isolate.sandbox.linux.procfs import Large
+    from pytest_isolate.sandbox.linux.procfs import ProcessInfo
     from pytest_isolate.sandbox.supervise.last_words import LastWords
 
 _KILL_SECONDS: Final = 0.3  #: how long the kernel may take to kill for memory that is asked for
@@ -51,31 +51,31 @@ _MOST_ALARMS: Final = 16  #: that are looked into, of one sandbox: after that th
 
 
 @final
-class Inquest:
+class PostMortem:
     """What is found out about one process and its sandbox."""
 
-    def __init__(self, process: Process, lease: Lease, words: LastWords | None) -> None:
+    def __init__(self, process: Process, sandbox: Sandbox, words: LastWords | None) -> None:
         self._process = process
-        self._lease = lease
+        self._sandbox = sandbox
         self._words = words
         self._alarms = 0
-        self._killed: list[Inmate] = []
+        self._killed: list[ProcessInfo] = []
         self._copying: dict[str, Large] = {}
         self._shared = 0  #: bytes of files that were in memory when it was full
         self._files: tuple[Large, ...] = ()
-        self._scene: Scene | None = None
+        self._snapshot: Snapshot | None = None
         #: Whether everything was killed because the kernel was out of memory for it, and waited.
         self.enforced = False
 
     @property
-    def scene(self) -> Scene | None:
+    def snapshot(self) -> Snapshot | None:
         """The sandbox when it was looked at last, and whom the kernel had killed by then."""
-        if self._scene is None:
+        if self._snapshot is None:
             return None
         there = {large.path for large in self._files}
         lost = (large for large in self._copying.values() if large.path not in there)
         files = (*lost, *self._files)
-        return replace(self._scene, killed=tuple(self._killed), files=files)
+        return replace(self._snapshot, killed=tuple(self._killed), files=files)
 
     def at_deadline(self) -> None:
         """Look around and ask for last words, before everything is killed for the time."""
@@ -87,18 +87,18 @@ class Inquest:
 
     def afterwards(self, *, out_of_memory: bool) -> None:
         """Look at what the process has left behind, if nothing was seen before."""
-        if self._scene is None:
-            self._scene = replace(self._look(), seen=None)
+        if self._snapshot is None:
+            self._snapshot = replace(self._look(), seen=None)
         if out_of_memory and not self._files:
             with self._stores() as found:
                 self._files = largest(found)
 
     def _stores(self) -> AbstractContextManager[tuple[Store, ...]]:
         try:
-            init = pid_of(self._lease.init)
+            init = pid_of(self._sandbox.init)
         except (OSError, KeyError):
             return nullcontext(())
-        return nullcontext(()) if self._lease.spec.partial else stores(init, self._lease.upper)
+        return nullcontext(()) if self._sandbox.spec.partial else stores(init, self._sandbox.upper)
 
     def _note_copying(self, alarm: Alarm, statistics: Mapping[str, int]) -> None:
         """Note which file of the host is being copied, if it is files that the memory is full of.
@@ -107,21 +107,21 @@ class Inquest:
         """
         self._shared = statistics.get("shmem", 0)
         if alarm.denies or 2 * self._shared > sum(by_kind(statistics).values()):
-            for large in being_copied(namespace_of(self._lease.init)[:_MOST_STOPPED]):
+            for large in being_copied(namespace_of(self._sandbox.init)[:_MOST_STOPPED]):
                 self._copying[large.path] = large
 
-    def _look(self, statistics: Mapping[str, int] | None = None) -> Scene:
-        seen = Genuine.monotonic()
-        alarm = self._lease.alarm
+    def _look(self, statistics: Mapping[str, int] | None = None) -> Snapshot:
+        seen = RealOS.monotonic()
+        alarm = self._sandbox.alarm
         if statistics is None:
             statistics = {} if alarm is None else alarm.statistics()
-        if self._lease.spec.partial:
+        if self._sandbox.spec.partial:
             pids: Collection[int] = process_tree.descendants((self._process.pid,))
         else:
-            pids = namespace_of(self._lease.init)
-        processes = inmates(pids, self._process.inner_pid())
-        self._scene = Scene(processes=processes, memory=by_kind(statistics), seen=seen)
-        return self._scene
+            pids = namespace_of(self._sandbox.init)
+        processes = read_processes(pids, self._process.inner_pid())
+        self._snapshot = Snapshot(processes=processes, memory=by_kind(statistics), seen=seen)
+        return self._snapshot
 
     def answer(self, alarm: Alarm) -> bool:
         """Look into it that *alarm* rings, and let the kernel strike; return whether to go on so.
@@ -135,7 +135,7 @@ class Inquest:
             alarm.insist()
             return False
         self._alarms += 1
-        before, former = self._kills(), self._scene
+        before, former = self._kills(), self._snapshot
         statistics = alarm.statistics()  # before room is made
         self._note_copying(alarm, statistics)
         words = self._words.text()
@@ -166,15 +166,15 @@ class Inquest:
         """Let all of it end for the memory, in the kernel's stead."""
         self.enforced = True
         with self._stores() as found:
-            self._lease.kill()
+            self._sandbox.kill()
             self._files = largest(found)
         return False
 
-    def _without_kill(self, alarm: Alarm, former: Scene | None) -> bool:
+    def _without_kill(self, alarm: Alarm, former: Snapshot | None) -> bool:
         """Decide where the kernel was out of memory, and had nobody to kill when it was let."""
         if alarm.denies or self._has_failed_to_copy(alarm):
             return self._enforce()
-        self._scene = former
+        self._snapshot = former
         if self._words is not None and former is None:
             self._words.forget()
         return _armed(alarm)
@@ -184,26 +184,26 @@ class Inquest:
 
         The kernel does not tell of memory that it denies to a system call.
         """
-        if not self._copying or not self._lease.evidence().limit_hits:
+        if not self._copying or not self._sandbox.evidence().limit_hits:
             return False
         return 2 * alarm.statistics().get("shmem", 0) < self._shared
 
     def _kills(self) -> int:
-        return self._lease.evidence().oom_kills or 0
+        return self._sandbox.evidence().oom_kills or 0
 
     def _await_kill(self, before: int) -> int:
         """Return how many kills the kernel counts after it was let, more than *before*."""
         ended = select.poll()
         ended.register(self._process.pidfd, select.POLLIN)
-        deadline = Genuine.monotonic() + _KILL_SECONDS
-        while (kills := self._kills() - before) == 0 and Genuine.monotonic() < deadline:
+        deadline = RealOS.monotonic() + _KILL_SECONDS
+        while (kills := self._kills() - before) == 0 and RealOS.monotonic() < deadline:
             if ended.poll(PAUSE * 1000):
                 return self._kills() - before
         return kills
 
     def missed(self) -> bool:
         """Return whether the process ended by itself after it was denied memory."""
-        alarm = self._lease.alarm
+        alarm = self._sandbox.alarm
         try:
             return alarm is not None and self._alarms == 0 and alarm.denies
         except FileNotFoundError:  # a keeper that leaves removes the group, and that rings
@@ -221,35 +221,35 @@ def _armed(alarm: Alarm) -> bool:
 
 @final
 class _Deaths:
-    """Who of a scene's processes dies first."""
+    """Who of a snapshot's processes dies first."""
 
-    def __init__(self, scene: Scene) -> None:
-        self._processes = scene.processes
-        self._pidfds: dict[int, Inmate] = {}
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._processes = snapshot.processes
+        self._pidfds: dict[int, ProcessInfo] = {}
 
     def __enter__(self) -> _Deaths:
-        for inmate in self._processes:
+        for process in self._processes:
             with suppress(OSError):
-                self._pidfds[os.pidfd_open(inmate.outer)] = inmate
+                self._pidfds[os.pidfd_open(process.outer)] = process
         return self
 
     def __exit__(self, *_: object) -> None:
         for fd in self._pidfds:
-            Genuine.close(fd)
+            RealOS.close(fd)
 
-    def first(self, number: int) -> list[Inmate]:
+    def first(self, number: int) -> list[ProcessInfo]:
         """Return the first *number* to die, the larger first where they die together."""
         watched = select.poll()
         for fd in self._pidfds:
             watched.register(fd, select.POLLIN)
-        deadline = Genuine.monotonic() + _DEATH_SECONDS
-        dead: list[Inmate] = []
+        deadline = RealOS.monotonic() + _DEATH_SECONDS
+        dead: list[ProcessInfo] = []
         while len(dead) < number and self._pidfds:
-            left = deadline - Genuine.monotonic()
+            left = deadline - RealOS.monotonic()
             if left <= 0:
                 break
             now = {fd for fd, _ in watched.poll(left * 1000)}
             for fd in now:
                 watched.unregister(fd)
-            dead += [inmate for fd, inmate in self._pidfds.items() if fd in now]
+            dead += [process for fd, process in self._pidfds.items() if fd in now]
         return dead[:number]

@@ -8,9 +8,9 @@ import pytest
 
 from pytest_isolate.reporting import failures
 from pytest_isolate.sandbox.errors import SandboxError
-from pytest_isolate.sandbox.linux.procfs import Inmate
 from pytest_isolate.sandbox.linux.procfs import Large
-from pytest_isolate.sandbox.linux.procfs import Scene
+from pytest_isolate.sandbox.linux.procfs import ProcessInfo
+from pytest_isolate.sandbox.linux.procfs import Snapshot
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import MemoryExceeded
 from pytest_isolate.sandbox.outcome import Outcome
@@ -140,26 +140,26 @@ def test_figures_for_people_name_the_cap() -> None:
     assert failures.figures(usage, 2 * MIB) == "wall time: 1.00 s\nmemory peak: 1.0 MiB of 2.0 MiB"
 
 
-TEST = Inmate(pid=2, outer=12, command="pytest", is_main=True, rss=30 * MIB, pss=20 * MIB)
-CHILD = Inmate(pid=3, outer=13, command="sh -c \n" + "x" * 200, is_main=False, rss=MIB)
+TEST = ProcessInfo(pid=2, outer=12, command="pytest", is_main=True, rss=30 * MIB, pss=20 * MIB)
+CHILD = ProcessInfo(pid=3, outer=13, command="sh -c \n" + "x" * 200, is_main=False, rss=MIB)
 
 
 def test_processes_are_a_table() -> None:
-    assert failures.processes(Scene(processes=(TEST, CHILD), killed=(TEST,))).splitlines() == [
+    assert failures.processes(Snapshot(processes=(TEST, CHILD), killed=(TEST,))).splitlines() == [
         "pid       RSS       PSS  command",
         "  2  30.0 MiB  20.0 MiB  the test  <- killed by the kernel",
         "  3   1.0 MiB         ?  sh -c \\n" + "x" * 89 + "...",
     ]
-    assert failures.processes(Scene(processes=(CHILD,) * 25)).endswith("\nand 5 smaller ones")
-    assert failures.processes(Scene()) == ""
+    assert failures.processes(Snapshot(processes=(CHILD,) * 25)).endswith("\nand 5 smaller ones")
+    assert failures.processes(Snapshot()) == ""
 
 
 def test_killed_child_is_told_from_a_killed_test() -> None:
-    assert failures.killed(Scene(killed=(TEST,))) == "pid 2 (20.0 MiB): the test"
-    assert failures.killed(Scene(killed=(CHILD,))).endswith(
+    assert failures.killed(Snapshot(killed=(TEST,))) == "pid 2 (20.0 MiB): the test"
+    assert failures.killed(Snapshot(killed=(CHILD,))).endswith(
         "\nThe test itself was not killed; it fails for that all the same."
     )
-    assert failures.killed(Scene()) == ""
+    assert failures.killed(Snapshot()) == ""
 
 
 HINT = [
@@ -175,30 +175,30 @@ HINT = [
 def test_files_are_told_with_where_they_come_from_and_what_helps() -> None:
     lost = Large(path="/project/big", size=160 * MIB, of_host=True, copying=True)
     copy = Large(path="/project/a\nb", size=20 * MIB, of_host=True)
-    scene = Scene(files=(lost, copy, Large(path="/tmp/new", size=MIB)))
+    snapshot = Snapshot(files=(lost, copy, Large(path="/tmp/new", size=MIB)))
 
-    assert failures.files(scene).splitlines() == [
+    assert failures.files(snapshot).splitlines() == [
         "160.0 MiB  /project/big  <- of the host, and was being copied",
         "20.0 MiB  /project/a\\nb  <- copy of the host's",
         "1.0 MiB  /tmp/new",
         *HINT,
     ]
-    assert failures.files(Scene()) == ""
+    assert failures.files(Snapshot()) == ""
 
 
 def test_what_helps_is_told_where_files_filled_the_memory_and_are_gone() -> None:
     memory = {"anonymous": 4 * MIB, "tmpfs and shared memory": 96 * MIB}
 
-    first, *rest = failures.files(Scene(memory=memory)).splitlines()
+    first, *rest = failures.files(Snapshot(memory=memory)).splitlines()
 
     assert first.startswith("None is left: what did not fit is gone")
     assert rest == HINT
-    assert failures.files(Scene(memory={**memory, "anonymous": 100 * MIB})) == ""
+    assert failures.files(Snapshot(memory={**memory, "anonymous": 100 * MIB})) == ""
 
 
 def test_files_are_told_of_those_that_were_out_of_memory_alone() -> None:
-    scene = Scene(files=(Large(path="/tmp/new", size=MIB),))
+    snapshot = Snapshot(files=(Large(path="/tmp/new", size=MIB),))
 
-    told = dict(failures.seen(scene, OutOfMemory(MIB, MIB, outer=False)))
+    told = dict(failures.seen(snapshot, OutOfMemory(MIB, MIB, outer=False)))
     assert told["Largest files in memory"].startswith("1.0 MiB  /tmp/new")
-    assert "Largest files in memory" not in dict(failures.seen(scene, TimedOut(1.0)))
+    assert "Largest files in memory" not in dict(failures.seen(snapshot, TimedOut(1.0)))

@@ -9,11 +9,11 @@ import pytest
 from pytest_isolate.reporting.leaks import MOST
 from pytest_isolate.reporting.leaks import Left
 from pytest_isolate.reporting.leaks import tell
-from pytest_isolate.sandbox.linux.procfs import Inmate
+from pytest_isolate.sandbox.linux.procfs import ProcessInfo
 from pytest_isolate.sandbox.supervise.changeset import Change
 from pytest_isolate.sandbox.supervise.changeset import What
 
-SLEEP: Final = Inmate(pid=3, outer=300, command="sleep 9", is_main=False, rss=0)
+SLEEP: Final = ProcessInfo(pid=3, outer=300, command="sleep 9", is_main=False, rss=0)
 
 
 def test_counts_leave_out_what_there_is_none_of() -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from pytest_isolate.reporting.memory_plot import Timeline
 from pytest_isolate.reporting.memory_plot import draw
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 MIB = 1 << 20
 
@@ -82,6 +82,6 @@ def test_what_is_seen_after_the_end_is_not_the_tests() -> None:
     timeline = Timeline(lambda: 0)
     timeline.points = [(0.0, 1), (5000.0, 2)]
 
-    timeline.end(Genuine.monotonic() + 1000, 3)
+    timeline.end(RealOS.monotonic() + 1000, 3)
 
     assert [memory for _, memory in timeline.points] == [1, 3]

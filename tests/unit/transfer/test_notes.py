@@ -177,7 +177,7 @@ def test_nothing_else_is_made_or_called(item: pytest.Item, packed: Json) -> None
         [["config", 0], ["a", "pluginmanager"]],
         [["node", 0], ["a", "items"]],
         [["plugin", "terminalreporter"]],
-        [["plugin", "isolate-tap"]],
+        [["plugin", "isolate-forwarder"]],
         [["class", "terminalreporter"]],
         [["module", "os"]],
         [["module", "_pytest.runner"]],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_isolate.sandbox.supervise.clock import Clock
 from pytest_isolate.sandbox.supervise.clock import Deadline
-from pytest_isolate.wire.real_os import Genuine
+from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
     import pytest
@@ -17,7 +17,7 @@ class Hands:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.time = 100.0
-        monkeypatch.setattr(Genuine, "monotonic", lambda: self.time)
+        monkeypatch.setattr(RealOS, "monotonic", lambda: self.time)
 
 
 def test_clock_goes_with_the_machines() -> None:
