@@ -7,6 +7,8 @@ import os
 from typing import TYPE_CHECKING
 from typing import final
 
+from pytest_isolate.sandbox.features import Part
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -15,15 +17,19 @@ class SandboxError(Exception):
     """A sandbox could not be had.
 
     *what* names the step and the object ("mount proc on /proc"), *why* the reason (the kernel's
-    own words where it gave one), *fix* what its user can do about it, or "".
+    own words where it gave one), *fix* what its user can do about it, or "". *part* is what could
+    not be had of a sandbox, where the step is about one part of it.
     """
 
-    def __init__(self, what: str, why: str, fix: str = "", *, code: int = 0) -> None:
+    def __init__(
+        self, what: str, why: str, fix: str = "", *, code: int = 0, part: Part | None = None
+    ) -> None:
         super().__init__(what, why, fix)
         self.what = what
         self.why = why
         self.fix = fix
         self.code = code  #: the errno, or 0
+        self.part = part
 
     def __str__(self) -> str:
         """Return one line: the step, the reason and the fix."""
@@ -31,29 +37,38 @@ class SandboxError(Exception):
         return f"{line} ({self.fix})" if self.fix else line
 
     @classmethod
-    def from_os_error(cls, error: OSError, what: str = "", fix: str = "") -> SandboxError:
+    def from_os_error(
+        cls, error: OSError, what: str = "", fix: str = "", *, part: Part | None = None
+    ) -> SandboxError:
         """Return *error* of a system call, whose own text names the call and the path."""
         code = error.errno or 0
         call, _, why = (error.strerror or str(error)).partition(": ")
         if not why:
             call, why = "", os.strerror(code) if code else str(error)
         place = os.fsdecode(error.filename) if error.filename is not None else ""
-        step = what or " ".join(part for part in (call, place) if part)
-        return cls(step, why, fix, code=code)
+        step = what or " ".join(word for word in (call, place) if word)
+        return cls(step, why, fix, code=code, part=part)
 
     def to_json(self) -> dict[str, object]:
         """Return this error as JSON values."""
-        return {"what": self.what, "why": self.why, "fix": self.fix, "code": self.code}
+        return {
+            "what": self.what,
+            "why": self.why,
+            "fix": self.fix,
+            "code": self.code,
+            "part": self.part,
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, object]) -> SandboxError:
         """Return the error that `to_json` wrote."""
-        code = data["code"]
+        code, part = data["code"], data["part"]
         return cls(
             str(data["what"]),
             str(data["why"]),
             str(data["fix"]),
             code=code if isinstance(code, int) else 0,
+            part=Part(part) if isinstance(part, str) else None,
         )
 
     @property
@@ -64,12 +79,16 @@ class SandboxError(Exception):
 
 @final
 class step:  # noqa: N801  # reads as a statement: `with step("join cgroup"):`
-    """Name what is being done: an `OSError` inside becomes a `SandboxError` that says *what*."""
+    """Say what is being done: an `OSError` inside becomes a `SandboxError`.
 
-    __slots__ = ("_what",)
+    It names *what*, else the system call that failed, and the *part* of a sandbox that this is for.
+    """
 
-    def __init__(self, what: str) -> None:
+    __slots__ = ("_part", "_what")
+
+    def __init__(self, what: str = "", part: Part | None = None) -> None:
         self._what = what
+        self._part = part
 
     def __enter__(self) -> None:
         """Begin."""
@@ -79,7 +98,7 @@ class step:  # noqa: N801  # reads as a statement: `with step("join cgroup"):`
     ) -> None:
         """Translate."""
         if isinstance(error, OSError):
-            raise SandboxError.from_os_error(error, self._what) from None
+            raise SandboxError.from_os_error(error, self._what, part=self._part) from None
 
 
 class KeeperError(Exception):

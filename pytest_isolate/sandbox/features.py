@@ -9,19 +9,51 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
+import enum
 import errno
 from typing import Any
 from typing import Final
 from typing import final
 
+
+class Part(enum.StrEnum):
+    """What a sandbox is made of, each tried on this machine."""
+
+    USERNS = "userns"
+    MNT = "mnt"
+    PID = "pid"
+    UTS = "uts"
+    IPC = "ipc"
+    NET = "net"
+    CGROUP = "cgroup"
+    HOSTNAME = "hostname"
+    OVERLAY = "overlay"
+    PROC = "proc"
+    SYSFS = "sysfs"
+    DEVPTS = "devpts"
+    PIVOT_ROOT = "pivot_root"
+    LANDLOCK = "landlock"
+    MEMORY = "memory"
+    PIDS = "pids"
+    CPU = "cpu"
+
+
 #: Namespaces in the order of the report header.
-NAMESPACES: Final = ("userns", "mnt", "pid", "uts", "ipc", "net", "cgroup")
+NAMESPACES: Final = (
+    Part.USERNS,
+    Part.MNT,
+    Part.PID,
+    Part.UTS,
+    Part.IPC,
+    Part.NET,
+    Part.CGROUP,
+)
 #: Steps that make a root file system.
-ROOT_STEPS: Final = ("overlay", "proc", "sysfs", "devpts", "pivot_root")
+ROOT_STEPS: Final = (Part.OVERLAY, Part.PROC, Part.SYSFS, Part.DEVPTS, Part.PIVOT_ROOT)
 #: What a sandbox is made of besides these, or instead of them.
-OTHERS: Final = ("hostname", "landlock")
+OTHERS: Final = (Part.HOSTNAME, Part.LANDLOCK)
 #: Caps, by the controller that enforces them.
-CONTROLLERS: Final = ("memory", "pids", "cpu")
+CONTROLLERS: Final = (Part.MEMORY, Part.PIDS, Part.CPU)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.errors import KeeperError
     from pytest_isolate.sandbox.layers import Layers
     from pytest_isolate.sandbox.outcome import Evidence
+    from pytest_isolate.sandbox.shortfalls import Shortfall
     from pytest_isolate.sandbox.spec import Spec
 
 
@@ -61,7 +62,7 @@ class Sandbox:
     upper: int  #: the directory of upper layers, of one that has a memory cap; else -1
     scratch: str  #: a directory that goes with it: for all its files, or for those of `Spec.own`
     alarm: Alarm | None  #: what rings when the memory cap is reached
-    notes: tuple[str, ...]  #: what of the root file system could not be had in full
+    shortfalls: tuple[Shortfall, ...]  #: what of the root file system could not be had in full
 
     def uncapped(self) -> Sandbox:
         """Return this sandbox for a process whose memory is nobody's concern."""

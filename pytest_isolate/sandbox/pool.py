@@ -27,6 +27,7 @@ from pytest_isolate.sandbox.layers import layers_of
 from pytest_isolate.sandbox.linux import capabilities
 from pytest_isolate.sandbox.linux import fsnames
 from pytest_isolate.sandbox.linux import waits
+from pytest_isolate.sandbox.shortfalls import Shortfall
 from pytest_isolate.wire.channel import Socket
 from pytest_isolate.wire.errors import PeerGone
 from pytest_isolate.wire.errors import RemoteProtocolError
@@ -155,7 +156,7 @@ class Pool:
         self._ordered[number] = spec
         return number
 
-    def notes(self, spec: Spec) -> tuple[str, ...]:
+    def shortfalls(self, spec: Spec) -> tuple[Shortfall, ...]:
         """Return what the sandbox of *spec* that was made ahead lacks; wait for it.
 
         Of none, or of one that could not be made, there is nothing to say. Raises `KeeperError`.
@@ -166,7 +167,7 @@ class Pool:
         while number not in self._arrived:
             self._hear()
         frame, _ = self._arrived[number]
-        return tuple(fsnames.received(frame.notes)) if isinstance(frame, Ready) else ()
+        return _shortfalls(frame) if isinstance(frame, Ready) else ()
 
     def acquire(self, spec: Spec) -> Sandbox:
         """Return a ready sandbox of *spec*, one made ahead if there is one.
@@ -194,7 +195,7 @@ class Pool:
             upper=dict(named).get("layers", -1),
             alarm=alarm_of(dict(named), spec.limits.memory),
             scratch=fsnames.received(frame.scratch),
-            notes=tuple(fsnames.received(frame.notes)),
+            shortfalls=_shortfalls(frame),
         )
 
     def retire(self, number: int) -> bool:
@@ -293,3 +294,7 @@ class Pool:
         if os.getpid() != self._owner:
             msg = "this process is a forked copy of the one whose sandboxes these are"
             raise KeeperError(msg)
+
+
+def _shortfalls(frame: Ready) -> tuple[Shortfall, ...]:
+    return tuple(map(Shortfall.from_json, fsnames.received(frame.shortfalls)))

@@ -15,6 +15,7 @@ from typing import Final
 from typing import final
 
 from pytest_isolate.child.denials import TITLE
+from pytest_isolate.sandbox.shortfalls import Form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,19 +24,18 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_isolate.sandbox.features import Capabilities
+    from pytest_isolate.sandbox.shortfalls import Shortfall
 
-#: How a note begins of what cannot be written to inside, see `mounts.executor`.
-_READ_ONLY: Final = "read-only: "
 _ONE_ID: Final = "one id"
 
 
-def beyond(notes: Sequence[str], capabilities: Capabilities) -> str:
-    """Return the header's line of *notes* on a sandbox that those on the trial did not say, or "".
+def beyond(shortfalls: Sequence[Shortfall], capabilities: Capabilities) -> str:
+    """Return the header's line of a sandbox's *shortfalls* that the trial did not have, or "".
 
     The trial has no project of its own, and not what is put back with it.
     """
     told = "; ".join(entry.lacks for entry in capabilities.values())
-    new = [note for note in notes if note not in told]
+    new = [line for line in map(str, shortfalls) if line not in told]
     return f"isolate: {'; '.join(new)}" if new else ""
 
 
@@ -44,17 +44,17 @@ def beyond(notes: Sequence[str], capabilities: Capabilities) -> str:
 class Obstacles:
     """What is in the way in one sandbox."""
 
-    notes: tuple[str, ...] = ()  #: what of its root is less than planned
+    read_only: tuple[Shortfall, ...] = ()  #: what cannot be written to inside
     one_id: bool = False  #: whether only the caller's own ids exist in it
     project: tuple[str, ...] = ()  #: directories of the code under test
 
     @classmethod
     def of(
-        cls, notes: tuple[str, ...], capabilities: Capabilities, project: tuple[str, ...]
+        cls, shortfalls: Sequence[Shortfall], capabilities: Capabilities, project: tuple[str, ...]
     ) -> Obstacles:
-        """Return those of a sandbox with *notes* on a machine of *capabilities*."""
+        """Return those of a sandbox with *shortfalls* on a machine of *capabilities*."""
         return cls(
-            notes=tuple(note for note in notes if note.startswith(_READ_ONLY)),
+            read_only=tuple(one for one in shortfalls if one.form is Form.READ_ONLY),
             one_id=capabilities["userns"].how == _ONE_ID,
             project=project,
         )
@@ -65,8 +65,8 @@ class Obstacles:
             report.sections.append((TITLE, "\n".join(lines)))
 
     def _lines(self, report: pytest.TestReport) -> Iterator[str]:
-        for note in self.notes:
-            yield f"{note}: what `writable` names is written through to the host."
+        for one in self.read_only:
+            yield f"{one}: what `writable` names is written through to the host."
         if self.one_id and _says(report, os.strerror(errno.EOVERFLOW)):
             yield self._overflow()
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pytest_isolate.policy.model import Policy
     from pytest_isolate.sandbox.features import Capabilities
     from pytest_isolate.sandbox.handle import Sandbox
+    from pytest_isolate.sandbox.shortfalls import Shortfall
     from pytest_isolate.sandbox.spec import Spec
 
 _AHEAD: Final = 2  #: sandboxes made ready before they are needed
@@ -200,12 +201,12 @@ class SandboxProvider:
             self._swept.add(spec)
         return dataclasses.replace(resolution, spec=spec)
 
-    def notes(self, spec: Spec) -> tuple[str, ...]:
+    def shortfalls(self, spec: Spec) -> tuple[Shortfall, ...]:
         """Return what of a sandbox of *spec*, one made ahead, could not be had in full.
 
         Waits for it. Raises KeeperError.
         """
-        return self._start().notes(self._shown(spec))
+        return self._start().shortfalls(self._shown(spec))
 
     @property
     def directories(self) -> int:

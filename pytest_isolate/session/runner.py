@@ -122,8 +122,8 @@ class Runner:
         resolution = self.sandboxes.resolve(policy)
         if isinstance(resolution, Resolved):
             with suppress(KeeperError):  # each test will say so
-                notes = self.sandboxes.notes(resolution.spec)
-                return beyond(notes, self.sandboxes.capabilities)
+                shortfalls = self.sandboxes.shortfalls(resolution.spec)
+                return beyond(shortfalls, self.sandboxes.capabilities)
         return ""
 
     def notices(self, items: Sequence[pytest.Item]) -> list[str]:
@@ -300,7 +300,7 @@ def _run(
         interrupts = interaction.Interrupts(shared=interaction.wants_debugger(config))
         interrupts.attend(stack)
         capabilities = runner.sandboxes.capabilities
-        replay.obstacles = Obstacles.of(sandbox.notes, capabilities, sandbox.spec.project)
+        replay.obstacles = Obstacles.of(sandbox.shortfalls, capabilities, sandbox.spec.project)
         replay.debugged = lambda on: interrupts.debug(on=on)
         replay.attended = interaction.wants_debugger(config) or wants_shell(config)
         doors = Doors()

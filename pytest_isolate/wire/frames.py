@@ -112,8 +112,9 @@ class Hello:
 class Ready:
     """*sandbox* waits to be entered.
 
-    *names* says what each attached descriptor is, *notes* what of the plan could not be had in
-    full ("read-only: /data"), *scratch* the directory of a sandbox without a root of its own.
+    *names* says what each attached descriptor is, *shortfalls* what of the plan could not be had
+    in full, each a `Shortfall` as JSON, *scratch* the directory of a sandbox without a root of its
+    own.
     *layers* says where the descriptors `layers` and `fresh PATH` belong, if there are any:
     `overlaid`, the paths inside and the lower directories of the overlays in the order of their
     upper layers, and `planned`, the paths that the sandbox was made with.
@@ -121,7 +122,7 @@ class Ready:
 
     sandbox: int
     names: list[str]
-    notes: list[str]
+    shortfalls: list[Json]
     scratch: str = ""
     layers: Json = field(default_factory=dict)
 

@@ -83,7 +83,7 @@ def test_proc_shows_the_sandboxs_processes(*, knows_pidns: bool | None) -> None:
     own.close()
 
     assert b"ready" in said
-    assert built.notes == () or prepare_root.is_covered(built.notes)
+    assert built.shortfalls == () or prepare_root.is_covered(built.shortfalls)
     # The one that enters the root for its kernel may have had a number before.
     assert seen[0] == "1"
     assert len(seen) == 2

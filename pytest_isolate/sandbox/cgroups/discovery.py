@@ -175,7 +175,7 @@ def _look(
     groups: dict[str, str], mounts: list[Mount]
 ) -> tuple[dict[Place, tuple[str, ...]], dict[str, Capability]]:
     places: dict[Place, tuple[str, ...]] = {}
-    missing = {}
+    missing: dict[str, Capability] = {}
     for controller in CONTROLLERS:
         try:
             place = locate(controller, groups, mounts)

@@ -20,24 +20,21 @@ from typing import final
 
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
+from pytest_isolate.sandbox.features import Part
 from pytest_isolate.sandbox.keeper import init
 from pytest_isolate.sandbox.keeper import prepare_root
 from pytest_isolate.sandbox.launch import namespaces
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.linux import waits
+from pytest_isolate.sandbox.shortfalls import Shortfall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_isolate.sandbox.keeper.build_plan import BuildPlan
 
-_VISITED: Final = {
-    "mnt": libc.CLONE_NEWNS,
-    "pid": libc.CLONE_NEWPID,
-    "uts": libc.CLONE_NEWUTS,
-    "ipc": libc.CLONE_NEWIPC,
-    "net": libc.CLONE_NEWNET,
-}
+#: The namespaces in which the keeper works for a moment.
+_VISITED: Final = (Part.MNT, Part.PID, Part.UTS, Part.IPC, Part.NET)
 
 
 @final
@@ -46,7 +43,9 @@ class OwnNamespaces:
 
     def __init__(self, *, knows_pidns: bool | None = None) -> None:
         flags = os.O_RDONLY | os.O_CLOEXEC
-        self._fds = {os.open(f"/proc/self/ns/{n}", flags): flag for n, flag in _VISITED.items()}
+        self._fds = {
+            os.open(f"/proc/self/ns/{part}", flags): namespaces.FLAGS[part] for part in _VISITED
+        }
         self._root = os.open("/", os.O_PATH | os.O_CLOEXEC)
         self.is_chroot = False  #: whether its root is a chroot's, known after the first return
         #: Whether a proc of another PID namespace can be mounted from outside, `None` to try.
@@ -94,13 +93,13 @@ class Assembled:
 
     init: int  #: pid
     pidfd: int
-    notes: tuple[str, ...]
+    shortfalls: tuple[Shortfall, ...]
     layers: dict[str, int]  #: descriptors, see `prepare_root.open_layers`
 
     @property
     def covered(self) -> bool:
         """Whether the old root is still there, under the new one."""
-        return prepare_root.is_covered(self.notes)
+        return prepare_root.is_covered(self.shortfalls)
 
 
 def assemble(plan: BuildPlan, own: OwnNamespaces, report: int, life: int) -> Assembled:
@@ -114,7 +113,7 @@ def assemble(plan: BuildPlan, own: OwnNamespaces, report: int, life: int) -> Ass
         with own.restored():
             with step("make mount namespace"):
                 libc.unshare(libc.CLONE_NEWNS)
-            notes = prepare_root.lay_out(plan, userns=False)
+            less = prepare_root.lay_out(plan, userns=False)
             layers = prepare_root.open_layers(plan)
             with step("make namespaces"):
                 pid = libc.clone(namespaces.flags(plan.spec) & ~libc.CLONE_NEWNS)
@@ -122,7 +121,7 @@ def assemble(plan: BuildPlan, own: OwnNamespaces, report: int, life: int) -> Ass
                 init.be_assembled(report, life)
             pidfd = os.pidfd_open(pid)
             namespaces.write_maps(plan.maps, pid)
-            notes += _furnish(plan, own, pid, pidfd)
+            less += _furnish(plan, own, pid, pidfd)
     except (OSError, SandboxError) as error:
         if pid > 0:
             os.kill(pid, signal.SIGKILL)
@@ -133,23 +132,22 @@ def assemble(plan: BuildPlan, own: OwnNamespaces, report: int, life: int) -> Ass
         if isinstance(error, SandboxError):
             raise
         raise SandboxError.from_os_error(error) from None
-    return Assembled(pid, pidfd, notes, layers)
+    return Assembled(pid, pidfd, less, layers)
 
 
-def _furnish(plan: BuildPlan, own: OwnNamespaces, pid: int, pidfd: int) -> tuple[str, ...]:
+def _furnish(plan: BuildPlan, own: OwnNamespaces, pid: int, pidfd: int) -> tuple[Shortfall, ...]:
     """Go where init is, and finish there what it takes its namespaces for."""
     visited = namespaces.flags(plan.spec) & ~(libc.CLONE_NEWUSER | libc.CLONE_NEWNS)
     with step("enter namespaces"):
         libc.setns(pidfd, visited)
-    if plan.spec.hostname is not None:
-        libc.sethostname(plan.spec.hostname)
-    notes = prepare_root.set_up_network(plan, userns=False)
+    prepare_root.set_host_name(plan)
+    less = prepare_root.set_up_network(plan, userns=False)
     if own.knows_pidns:
-        return notes + prepare_root.enter_root(plan, userns=False, pids_of=pid)
-    return notes + _enter_by_child(plan)
+        return less + prepare_root.enter_root(plan, userns=False, pids_of=pid)
+    return less + _enter_by_child(plan)
 
 
-def _enter_by_child(plan: BuildPlan) -> tuple[str, ...]:
+def _enter_by_child(plan: BuildPlan) -> tuple[Shortfall, ...]:
     """Have the root entered by a child, which is in the PID namespace that its proc will show.
 
     pivot_root(2) takes along every process whose root was the old one, the caller too.
@@ -159,7 +157,8 @@ def _enter_by_child(plan: BuildPlan) -> tuple[str, ...]:
     if pid == 0:
         word: dict[str, object] = {"error": {}}
         try:
-            word = {"notes": prepare_root.enter_root(plan, userns=False)}
+            less = prepare_root.enter_root(plan, userns=False)
+            word = {"shortfalls": [one.to_json() for one in less]}
         except OSError as error:
             word = {"error": SandboxError.from_os_error(error).to_json()}
         except SandboxError as error:
@@ -174,4 +173,4 @@ def _enter_by_child(plan: BuildPlan) -> tuple[str, ...]:
     said = json.loads(words)
     if "error" in said:
         raise SandboxError.from_json(said["error"])
-    return tuple(said["notes"])
+    return tuple(map(Shortfall.from_json, said["shortfalls"]))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from pytest_isolate.sandbox.keeper.build_plan import BuildPlan
     from pytest_isolate.sandbox.launch.namespaces import IdMaps
+    from pytest_isolate.sandbox.shortfalls import Shortfall
 
 _REPORT_FD: Final = 3
 _LIFE_FD: Final = 4
@@ -47,7 +48,7 @@ class Stage(enum.StrEnum):
     """How far a sandbox has come, as its builder and init report it."""
 
     BORN = "born"  #: init lives; `pid` in the keeper's PID namespace
-    READY = "ready"  #: the root is entered; `notes` on what is less, `layers` of a builder's init
+    READY = "ready"  #: the root is entered; `shortfalls`, and `layers` of a builder's init
     FAILED = "failed"  #: `error` is a `SandboxError` as JSON
 
 
@@ -99,18 +100,17 @@ def _build(plan: BuildPlan) -> None:
     """Make two user namespaces: mounts made in the first are locked in the second."""
     user_and_mount = libc.CLONE_NEWUSER | libc.CLONE_NEWNS
     _unshare("make user and mount namespace", user_and_mount, plan.maps)
-    notes = prepare_root.lay_out(plan, userns=True)
+    less = prepare_root.lay_out(plan, userns=True)
     layers = prepare_root.open_layers(plan)
     _unshare("make namespaces", namespaces.flags(plan.spec), plan.maps.again())
     pid = os.fork()
     if pid:
         _say(Stage.BORN, pid=pid)
         return
-    notes += prepare_root.set_up_network(plan, userns=True)
-    notes += prepare_root.enter_root(plan, userns=True)
-    if plan.spec.hostname is not None:
-        libc.sethostname(plan.spec.hostname)
-    _serve(notes, layers)
+    less += prepare_root.set_up_network(plan, userns=True)
+    less += prepare_root.enter_root(plan, userns=True)
+    prepare_root.set_host_name(plan)
+    _serve(less, layers)
 
 
 def _unshare(what: str, flags: int, maps: IdMaps) -> None:
@@ -152,7 +152,7 @@ def _write_maps(begin: int, maps: IdMaps) -> NoReturn:
     os._exit(0)
 
 
-def _serve(notes: tuple[str, ...], layers: Mapping[str, int] = _NO_LAYERS) -> NoReturn:
+def _serve(less: tuple[Shortfall, ...], layers: Mapping[str, int] = _NO_LAYERS) -> NoReturn:
     """Wait for the end.
 
     The keeper takes *layers* over by /proc, and says so: until they are closed, a test that has
@@ -161,7 +161,7 @@ def _serve(notes: tuple[str, ...], layers: Mapping[str, int] = _NO_LAYERS) -> No
     # Children of an ignored SIGCHLD are reaped by the kernel, see waitpid(2): no orphan of the
     # test stays a zombie, and PID 1 has nothing to do.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    _say(Stage.READY, notes=list(notes), layers=dict(layers))
+    _say(Stage.READY, shortfalls=[one.to_json() for one in less], layers=dict(layers))
     os.close(_REPORT_FD)
     while os.read(_LIFE_FD, 1):
         for fd in layers.values():

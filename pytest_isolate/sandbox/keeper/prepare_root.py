@@ -12,10 +12,13 @@ from pytest_isolate.sandbox import mounts
 from pytest_isolate.sandbox import remedies
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
+from pytest_isolate.sandbox.features import Part
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.linux import loopback
 from pytest_isolate.sandbox.linux import mountinfo
 from pytest_isolate.sandbox.mounts.readonly import make_read_only
+from pytest_isolate.sandbox.shortfalls import Form
+from pytest_isolate.sandbox.shortfalls import Shortfall
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import User
 
@@ -31,21 +34,21 @@ _NOT_ALLOWED: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
 _KERNELS_KNOBS: Final = frozenset({"proc", "sysfs"})
 #: What writing to a masked /proc/sys, or one that is not there, answers.
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT})
-_COVERED: Final = "chroot (pivot_root refused"
 
 
-def lay_out(plan: BuildPlan, *, userns: bool) -> tuple[str, ...]:
-    """Mount what of the plan needs no namespace but the mounts' own; return notes.
+def lay_out(plan: BuildPlan, *, userns: bool) -> tuple[Shortfall, ...]:
+    """Mount what of the plan needs no namespace but the mounts' own; return what is less of it.
 
     *userns* says that this is done in a user namespace, and not as the machine's root.
     """
-    libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
-    size = f",size={plan.staging_size}" if plan.staging_size else ""
-    libc.mount("isolate", plan.staging, "tmpfs", libc.MS_NODEV, f"mode=0755{size}")
-    os.mkdir(plan.newroot, 0o755)
-    os.mkdir(plan.layers, 0o700)
-    if not userns:
-        _make_mount_point(plan)
+    with step(part=Part.MNT):
+        libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+        size = f",size={plan.staging_size}" if plan.staging_size else ""
+        libc.mount("isolate", plan.staging, "tmpfs", libc.MS_NODEV, f"mode=0755{size}")
+        os.mkdir(plan.newroot, 0o755)
+        os.mkdir(plan.layers, 0o700)
+        if not userns:
+            _make_mount_point(plan)
     return mounts.execute(
         plan.root.outer,
         plan.newroot,
@@ -80,7 +83,9 @@ def open_layers(plan: BuildPlan) -> dict[str, int]:
     return opened
 
 
-def enter_root(plan: BuildPlan, *, userns: bool, pids_of: int | None = None) -> tuple[str, ...]:
+def enter_root(
+    plan: BuildPlan, *, userns: bool, pids_of: int | None = None
+) -> tuple[Shortfall, ...]:
     """Mount the rest, and make the new root this mount namespace's; the old one is gone.
 
     *pids_of* is a process in whose PID namespace the sandbox is, if it is not the caller's.
@@ -88,23 +93,33 @@ def enter_root(plan: BuildPlan, *, userns: bool, pids_of: int | None = None) -> 
     if userns:
         # Mounts that came from another user namespace are locked, and a locked mount cannot
         # become the root; the top of a fresh recursive bind is not locked.
-        _make_mount_point(plan)
-    notes = mounts.execute(
+        with step(part=Part.MNT):
+            _make_mount_point(plan)
+    less = mounts.execute(
         plan.root.inner, plan.newroot, plan.layers, userns=userns, pids_of=pids_of
     )
     os.chdir(plan.newroot)
-    return (*notes, *change_root(plan.spec))
+    with step(part=Part.PIVOT_ROOT):
+        return (*less, *change_root(plan.spec))
 
 
-def set_up_network(plan: BuildPlan, *, userns: bool) -> tuple[str, ...]:
-    """Make the current network namespace, the sandbox's, its own to use; return notes.
+def set_host_name(plan: BuildPlan) -> None:
+    """Give the current UTS namespace, the sandbox's, its name, if it is to have one of its own."""
+    if plan.spec.hostname is not None:
+        with step(part=Part.HOSTNAME):
+            libc.sethostname(plan.spec.hostname)
+
+
+def set_up_network(plan: BuildPlan, *, userns: bool) -> tuple[Shortfall, ...]:
+    """Make the current network namespace, the sandbox's, its own to use; return what is less.
 
     To be called before `enter_root`, after which the kernel's settings are read-only.
     """
     if plan.spec.network is Network.HOST:
         return ()
     if plan.spec.network is Network.LOOPBACK:
-        loopback.loopback_up()
+        with step(part=Part.NET):
+            loopback.loopback_up()
     refused = _give_network(plan, "/proc")
     if refused and not userns:
         # As containers have it without `--privileged`; but their root may mount another one.
@@ -113,12 +128,13 @@ def set_up_network(plan: BuildPlan, *, userns: bool) -> tuple[str, ...]:
         libc.mount("proc", proc, "proc")
         refused = _give_network(plan, proc)
         libc.umount2(proc, libc.MNT_DETACH)
-    why = f"(setting refused: {refused})"
-    return (f"low ports and ping for user 0 alone {why}",) if refused else ()
+    if not refused:
+        return ()
+    return (Shortfall(form=Form.NETWORK_OF_ROOT, part=Part.NET, refused="setting", code=refused),)
 
 
-def _give_network(plan: BuildPlan, proc: str) -> str:
-    """Let everybody inside use the network, by *proc*; return "", or what refuses it."""
+def _give_network(plan: BuildPlan, proc: str) -> int:
+    """Let everybody inside use the network, by *proc*; return 0, or the errno of a refusal."""
     gids = plan.maps.gids
     first = min(ids.inside for ids in gids)
     last = max(ids.inside + ids.count - 1 for ids in gids)
@@ -127,24 +143,24 @@ def _give_network(plan: BuildPlan, proc: str) -> str:
     except OSError as error:
         if error.errno not in _READ_ONLY:
             raise
-        return errno.errorcode[error.errno]
-    return ""
+        return error.errno
+    return 0
 
 
-def change_root(spec: Spec) -> tuple[str, ...]:
-    """Make the current directory, a mount point, the root; return a note if it is less so."""
+def change_root(spec: Spec) -> tuple[Shortfall, ...]:
+    """Make the current directory, a mount point, the root; return in what way it is less so."""
     try:
         libc.pivot_root(".", ".")
     except OSError as error:
-        note = _cover_root(spec, error)
+        less = _cover_root(spec, error)
     else:
         libc.umount2(".", libc.MNT_DETACH)
-        note = ()
+        less = ()
     os.chdir("/")
-    return note
+    return less
 
 
-def _cover_root(spec: Spec, refused: OSError) -> tuple[str, ...]:
+def _cover_root(spec: Spec, refused: OSError) -> tuple[Shortfall, ...]:
     """Move the new root over the old one, as where pivot_root(2) is *refused*.
 
     Docker's seccomp filter does so even with CAP_SYS_ADMIN. `..` of the new root is the new root,
@@ -154,13 +170,21 @@ def _cover_root(spec: Spec, refused: OSError) -> tuple[str, ...]:
         raise refused
     if spec.user is User.ROOT:
         fix = remedies.for_namespaces(refused.errno, remedies.Signs.read())
-        raise SandboxError.from_os_error(refused, "pivot_root, which user root needs", fix)
-    with step("change root by chroot"):
+        what = "pivot_root, which user root needs"
+        raise SandboxError.from_os_error(refused, what, fix, part=Part.PIVOT_ROOT)
+    with step("change root by chroot", Part.PIVOT_ROOT):
         _strip_root()
         libc.mount(".", "/", None, libc.MS_MOVE)
         os.chroot(".")
-    why = errno.errorcode[refused.errno]
-    return (f"the old root covered and not gone: chroot (pivot_root refused: {why})",)
+    return (
+        Shortfall(
+            form=Form.COVERED_ROOT,
+            part=Part.PIVOT_ROOT,
+            where=("chroot",),
+            refused="pivot_root",
+            code=refused.errno,
+        ),
+    )
 
 
 def _strip_root() -> None:
@@ -183,9 +207,9 @@ def _strip_root() -> None:
                     make_read_only(mount.target, libc.MOUNT_ATTR_RDONLY, recursive=False)
 
 
-def is_covered(notes: Iterable[str]) -> bool:
+def is_covered(shortfalls: Iterable[Shortfall]) -> bool:
     """Return whether `enter_root` said that it has covered the old root."""
-    return any(_COVERED in note for note in notes)
+    return any(one.form is Form.COVERED_ROOT for one in shortfalls)
 
 
 def _make_mount_point(plan: BuildPlan) -> None:

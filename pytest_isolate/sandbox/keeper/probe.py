@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import errno
 import json
 import os
-import re
 from typing import TYPE_CHECKING
 from typing import Final
 
@@ -23,6 +22,7 @@ from pytest_isolate.sandbox.features import NAMESPACES
 from pytest_isolate.sandbox.features import ROOT_STEPS
 from pytest_isolate.sandbox.features import Capabilities
 from pytest_isolate.sandbox.features import Capability
+from pytest_isolate.sandbox.features import Part
 from pytest_isolate.sandbox.launch import entry
 from pytest_isolate.sandbox.launch import hardening
 from pytest_isolate.sandbox.launch import namespaces
@@ -35,36 +35,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterable
     from collections.abc import Iterator
+    from collections.abc import Mapping
 
     from pytest_isolate.sandbox.keeper.planner import Planner
+    from pytest_isolate.sandbox.shortfalls import Shortfall
     from pytest_isolate.sandbox.spec import Spec
 
-_FLAGS: Final = {
-    "mnt": libc.CLONE_NEWNS,
-    "pid": libc.CLONE_NEWPID,
-    "uts": libc.CLONE_NEWUTS,
-    "ipc": libc.CLONE_NEWIPC,
-    "net": libc.CLONE_NEWNET,
-    "cgroup": libc.CLONE_NEWCGROUP,
+    #: Returns what to do about a refusal with an errno, or "".
+    Remedy = Callable[[int, remedies.Signs], str]
+
+#: What is advised where a part is missing, besides what is advised for all.
+_FOR_LACK: Final[Mapping[str, Remedy]] = {
+    Part.HOSTNAME: remedies.for_hostname,
+    Part.PROC: remedies.for_proc,
 }
-#: Which capability a failed step of the trial sandbox speaks of, by the step's first words.
-_STEPS: Final = {
-    "mount overlay": "overlay",
-    "mount proc": "proc",
-    "mount sysfs": "sysfs",
-    "mount devpts": "devpts",
-    "mount": "mnt",
-    "pivot_root": "pivot_root",
-    "umount2": "pivot_root",
-    "change root": "pivot_root",
-    "set host name": "uts",
-    "sethostname": "hostname",
-    "set up interface": "net",
-    "make cgroup namespace": "cgroup",
+#: What is advised where a part is less than planned.
+_FOR_LESS: Final[Mapping[str, Remedy]] = {
+    Part.PROC: remedies.for_proc,
+    Part.PIVOT_ROOT: remedies.for_namespaces,
 }
-#: Which capability a note on the trial sandbox speaks of: "... (proc refused: EPERM)".
-_REFUSED: Final = re.compile(r"\((\w+) refused: (\w+)\)")
-_NOTES: Final = {"attributes": "overlay", "setting": "net"}
 #: What Landlock does not restrict before an ABI of it.
 _FREE: Final = (
     (landlock.REFER_ABI, "no renames between directories before Linux 5.19"),
@@ -80,7 +69,7 @@ class Trial:
 
     error: SandboxError | None = None  #: what stopped it
     hostname: SandboxError | None = None  #: why it had to do without a host name of its own
-    notes: tuple[str, ...] = ()  #: what of its root file system is less than planned
+    shortfalls: tuple[Shortfall, ...] = ()  #: what of it is less than planned
 
 
 def try_entry(init: int, spec: Spec) -> SandboxError | None:
@@ -98,21 +87,23 @@ def capabilities(trial: Trial, planner: Planner, controllers: Iterable[Capabilit
     """Return what this machine gives, by how the *trial* sandbox went."""
     signs = remedies.Signs.read()
     how = {
-        "userns": "all ids" if planner.maps_all else "one id",
-        "overlay": "root overlay" if planner.machine_root else "root overlay per directory",
+        Part.USERNS: "all ids" if planner.maps_all else "one id",
+        Part.OVERLAY: "root overlay" if planner.machine_root else "root overlay per directory",
     }
-    failures = {} if trial.error is None else {**_missing_namespaces(), **_blame(trial.error)}
+    failures: dict[Part, SandboxError] = {}
+    if trial.error is not None:
+        failures = {**_missing_namespaces(), trial.error.part or Part.USERNS: trial.error}
     if trial.hostname is not None:
-        failures["hostname"] = trial.hostname
+        failures[Part.HOSTNAME] = trial.hostname
     parts = [
         _failed(name, failures[name], signs)
         if name in failures
         else Capability(name=name, available=True, how=how.get(name, ""))
-        for name in (*NAMESPACES, "hostname", *ROOT_STEPS)
+        for name in (*NAMESPACES, Part.HOSTNAME, *ROOT_STEPS)
     ]
     if trial.error is not None:
         parts = [_untried(part, trial.error) if part.available else part for part in parts]
-    parts = [*_lessened(parts, trial.notes, signs), *_silent(planner.host)]
+    parts = [*_lessened(parts, trial.shortfalls, signs), *_silent(planner.host)]
     return Capabilities(*parts, _landlock(), *controllers)
 
 
@@ -123,14 +114,14 @@ def _landlock() -> Capability:
     except OSError as error:
         disabled = error.errno == errno.EOPNOTSUPP
         return Capability(
-            name="landlock",
+            name=Part.LANDLOCK,
             available=False,
             why=error.strerror or "",
             fix="boot with landlock in the lsm= list" if disabled else "",
             code=error.errno or 0,
         )
     lacks = "; ".join(words for since, words in _FREE if version < since)
-    return Capability(name="landlock", available=True, how=f"ABI {version}", lacks=lacks)
+    return Capability(name=Part.LANDLOCK, available=True, how=f"ABI {version}", lacks=lacks)
 
 
 def _silent(host: rootfs.Host) -> Iterator[Capability]:
@@ -155,33 +146,25 @@ def _untried(part: Capability, error: SandboxError) -> Capability:
 
 
 def _lessened(
-    parts: Iterable[Capability], notes: Iterable[str], signs: remedies.Signs
+    parts: Iterable[Capability], shortfalls: Iterable[Shortfall], signs: remedies.Signs
 ) -> Iterator[Capability]:
-    """Yield *parts* with what the *notes* say that they lack."""
-    lacks: dict[str, list[str]] = {}
-    codes: dict[str, int] = {}
-    for note in notes:
-        if found := _REFUSED.search(note):
-            name = _NOTES.get(found[1], found[1])
-            lacks.setdefault(name, []).append(note)
-            codes.setdefault(name, getattr(errno, found[2], 0))
+    """Yield *parts* with what was refused of them."""
+    refused: dict[str, list[Shortfall]] = {}
+    for one in shortfalls:
+        if one.refused:
+            refused.setdefault(one.part, []).append(one)
     for part in parts:
-        if part.available and part.name in lacks:
-            code = codes[part.name]
-            fix = remedies.for_proc(code, signs) if part.name == "proc" else ""
-            if part.name == "pivot_root":
-                fix = remedies.for_namespaces(code, signs)
-            yield dataclasses.replace(part, lacks="; ".join(lacks[part.name]), fix=fix, code=code)
+        if part.available and part.name in refused:
+            less = refused[part.name]
+            code = less[0].code
+            remedy = _FOR_LESS.get(part.name)
+            fix = remedy(code, signs) if remedy else ""
+            yield dataclasses.replace(part, lacks="; ".join(map(str, less)), fix=fix, code=code)
         else:
             yield part
 
 
-def _blame(trial: SandboxError) -> dict[str, SandboxError]:
-    name = next((name for step, name in _STEPS.items() if trial.what.startswith(step)), "userns")
-    return {name: trial}
-
-
-def _missing_namespaces() -> dict[str, SandboxError]:
+def _missing_namespaces() -> dict[Part, SandboxError]:
     """Try each namespace by itself, inside a user namespace as the sandbox does."""
     maps = namespaces.single_maps(User.KEEP, os.geteuid(), os.getegid())
 
@@ -196,14 +179,15 @@ def _missing_namespaces() -> dict[str, SandboxError]:
 
         return attempt
 
-    attempts = {"userns": userns} | {name: fresh(flag) for name, flag in _FLAGS.items()}
-    errors = {name: _attempt(attempt) for name, attempt in attempts.items()}
-    return {name: error for name, error in errors.items() if error is not None}
+    attempts = {part: fresh(flag) for part, flag in namespaces.FLAGS.items()}
+    attempts[Part.USERNS] = userns
+    errors = {part: _attempt(attempt) for part, attempt in attempts.items()}
+    return {part: error for part, error in errors.items() if error is not None}
 
 
-def _failed(name: str, error: SandboxError, signs: remedies.Signs) -> Capability:
-    own = {"hostname": remedies.for_hostname, "proc": remedies.for_proc}.get(name)
-    fix = own(error.code, signs) if own else ""
+def _failed(name: Part, error: SandboxError, signs: remedies.Signs) -> Capability:
+    remedy = _FOR_LACK.get(name)
+    fix = remedy(error.code, signs) if remedy else ""
     return Capability(
         name=name,
         available=False,

@@ -16,6 +16,7 @@ from pytest_isolate.sandbox.linux import waits
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups import Group
+    from pytest_isolate.sandbox.shortfalls import Shortfall
     from pytest_isolate.sandbox.spec import Spec
 
 
@@ -35,7 +36,7 @@ class Record:
     buffer: bytes = b""
     error: SandboxError | None = None
     scratch: str = ""  #: a directory of the host's that goes with it, see `Sandbox.scratch`
-    notes: list[str] = field(default_factory=list)
+    shortfalls: list[Shortfall] = field(default_factory=list)
     layers: dict[str, int] = field(default_factory=dict)  #: see `prepare_root.open_layers`
     inits_layers: dict[str, int] = field(default_factory=dict)  #: the same, as init has them
     said_ready: bool = False

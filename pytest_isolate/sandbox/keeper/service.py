@@ -28,6 +28,7 @@ from pytest_isolate.sandbox import remedies
 from pytest_isolate.sandbox import scratch
 from pytest_isolate.sandbox.cgroups import open_cgroups
 from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.features import Part
 from pytest_isolate.sandbox.keeper import init
 from pytest_isolate.sandbox.keeper import probe
 from pytest_isolate.sandbox.keeper.build_privileged import OwnNamespaces
@@ -36,6 +37,7 @@ from pytest_isolate.sandbox.keeper.planner import Planner
 from pytest_isolate.sandbox.keeper.record import Record
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.linux import waits
+from pytest_isolate.sandbox.shortfalls import Shortfall
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.wire.channel import Socket
 from pytest_isolate.wire.errors import PeerGone
@@ -137,9 +139,8 @@ class Keeper:
     def _say_hello(self) -> None:
         """Try the whole path on a sandbox of the default kind, then say what this machine gives."""
         trial = self._try(0, Spec())
-        if trial.error is not None and trial.error.what.startswith("sethostname"):
-            without = self._try(-1, Spec(hostname=None))
-            trial = probe.Trial(error=without.error, hostname=trial.error, notes=without.notes)
+        if trial.error is not None and trial.error.part is Part.HOSTNAME:
+            trial = replace(self._try(-1, Spec(hostname=None)), hostname=trial.error)
         capabilities = probe.capabilities(trial, self._planner, self._cgroups.capabilities)
         self._socket.send(Hello(capabilities.to_json()))
 
@@ -150,7 +151,7 @@ class Keeper:
         if record.error is None:
             record.error = probe.try_entry(record.pidfd, spec)
         self._retire(record)
-        return probe.Trial(error=record.error, notes=tuple(record.notes))
+        return probe.Trial(error=record.error, shortfalls=tuple(record.shortfalls))
 
     def _hear_parent(self) -> None:
         for frame, _ in self._socket.poll():
@@ -209,7 +210,7 @@ class Keeper:
                 init.build(plan, report, life)
             return
         built = assemble(plan, self._own, report, life)
-        record.notes = list(built.notes)
+        record.shortfalls = list(built.shortfalls)
         record.layers = built.layers
         self._on_born(record, built.init, built.pidfd)
         os.write(record.life, init.FIND_ROOT if built.covered else init.GO_ON)
@@ -245,8 +246,8 @@ class Keeper:
         match word:
             case {"stage": init.Stage.BORN, "pid": int(pid)}:
                 self._on_born(record, pid, os.pidfd_open(pid))
-            case {"stage": init.Stage.READY, "notes": list(notes), "layers": dict(layers)}:
-                record.notes += notes
+            case {"stage": init.Stage.READY, "shortfalls": list(less), "layers": dict(layers)}:
+                record.shortfalls += map(Shortfall.from_json, less)
                 record.inits_layers = layers
                 record.said_ready = True
             case {"stage": init.Stage.FAILED, "error": dict(error)}:
@@ -273,7 +274,11 @@ class Keeper:
         names = ["init", *["join"] * len(joins), *counters, *alarm, *record.layers]
         self._socket.send(
             Ready(
-                record.number, names, record.notes, record.scratch, self._describe_layers(record)
+                record.number,
+                names,
+                [one.to_json() for one in record.shortfalls],
+                record.scratch,
+                self._describe_layers(record),
             ),
             (record.pidfd, *joins, *counters.values(), *alarm.values(), *record.layers.values()),
         )

@@ -18,6 +18,7 @@ from typing import Final
 
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
+from pytest_isolate.sandbox.features import Part
 from pytest_isolate.sandbox.launch import hardening
 from pytest_isolate.sandbox.launch import namespaces
 from pytest_isolate.sandbox.linux import libc
@@ -81,7 +82,7 @@ def join(spec: Spec, cgroups: tuple[int, ...]) -> None:
             os.write(procs, b"0")
     if spec.partial:
         return
-    with step("make cgroup namespace"):
+    with step("make cgroup namespace", Part.CGROUP):
         libc.unshare(libc.CLONE_NEWCGROUP)
 
 

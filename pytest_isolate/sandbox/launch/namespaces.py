@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import os
+from typing import TYPE_CHECKING
 from typing import Final
 
+from pytest_isolate.sandbox.features import Part
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.spec import Network
 from pytest_isolate.sandbox.spec import Spec
 from pytest_isolate.sandbox.spec import User
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: What clone(2), unshare(2) and setns(2) call the namespaces.
+FLAGS: Final[Mapping[Part, int]] = {
+    Part.USERNS: libc.CLONE_NEWUSER,
+    Part.MNT: libc.CLONE_NEWNS,
+    Part.PID: libc.CLONE_NEWPID,
+    Part.UTS: libc.CLONE_NEWUTS,
+    Part.IPC: libc.CLONE_NEWIPC,
+    Part.NET: libc.CLONE_NEWNET,
+    Part.CGROUP: libc.CLONE_NEWCGROUP,
+}
 #: What every sandbox has of its own. The cgroup namespace is missing here: its root is the cgroup
 #: of the process that makes it, so the test process makes it, after it has joined its cgroup.
-FRESH: Final = (
-    libc.CLONE_NEWUSER
-    | libc.CLONE_NEWNS
-    | libc.CLONE_NEWPID
-    | libc.CLONE_NEWUTS
-    | libc.CLONE_NEWIPC
-)
+FRESH: Final = sum(flag for part, flag in FLAGS.items() if part not in {Part.NET, Part.CGROUP})
 
 
 def flags(spec: Spec) -> int:

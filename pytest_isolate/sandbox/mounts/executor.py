@@ -1,11 +1,12 @@
 """Where the mounts of a plan are carried out, and nothing is decided.
 
 One exception: where the kernel refuses what was planned, some mounts have a lesser form. It never
-lets more out than was planned, and it is always told: `execute` returns a note on it.
+lets more out than was planned, and it is always told: `execute` returns a `Shortfall`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 import errno
 import os
 import stat
@@ -16,6 +17,7 @@ from typing import final
 
 from pytest_isolate.sandbox import own
 from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.features import Part
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.mounts import copies
 from pytest_isolate.sandbox.mounts import limits
@@ -40,18 +42,26 @@ from pytest_isolate.sandbox.mounts.values import ReadOnly
 from pytest_isolate.sandbox.mounts.values import Symlink
 from pytest_isolate.sandbox.mounts.values import Sysfs
 from pytest_isolate.sandbox.mounts.values import Tmpfs
+from pytest_isolate.sandbox.shortfalls import Form
+from pytest_isolate.sandbox.shortfalls import Shortfall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Mapping
     from collections.abc import Sequence
 
     from pytest_isolate.sandbox.cgroups.shown import Shown
     from pytest_isolate.sandbox.mounts.values import Mount
 
 _WHITEOUT: Final = 0  #: the device number that hides a name of a lower layer
-_PROCESSES_ALONE: Final = "processes alone"
 _OTHER_CALLS: Final = frozenset({"openat2", "mount_setattr"})
-_NAMED: Final = 3  # of a list of paths that may be long
+#: What of a sandbox is missing if a mount of a kind fails; of all others it is the mounts.
+_PARTS: Final[Mapping[type[object], Part]] = {
+    Overlay: Part.OVERLAY,
+    Proc: Part.PROC,
+    Sysfs: Part.SYSFS,
+    DevPts: Part.DEVPTS,
+}
 #: `mountinfo.KEPT` as the kernel is told of them.
 _FLAGS: Final = {
     "noatime": libc.MS_NOATIME,
@@ -73,8 +83,8 @@ def execute(
     pids_of: int | None = None,
     store: str = "",
     groups: Shown | None = None,
-) -> tuple[str, ...]:
-    """Carry out *plan* in order below *newroot*; return a note on each mount that is less.
+) -> tuple[Shortfall, ...]:
+    """Carry out *plan* in order below *newroot*; return in what ways it is less than planned.
 
     *layers* is a directory of the sandbox's own for the upper layers of overlays: they get
     numbers, so one call with overlays is all it can serve. *userns* says that this is not the
@@ -96,7 +106,7 @@ def execute(
             except OSError as error:
                 if not _is_gone(mount):
                     raise _failed(mount, error) from None
-        return executor.notes()
+        return executor.shortfalls()
     finally:
         root.close()
         os.umask(umask)
@@ -122,7 +132,8 @@ def _failed(mount: Mount, error: OSError) -> SandboxError:
     call = (error.strerror or "").partition(": ")[0]
     if call in _OTHER_CALLS:
         why = f"{call}: {why}"
-    return SandboxError(mount.describe(), why, code=code)
+    part = _PARTS.get(type(mount), Part.MNT)
+    return SandboxError(mount.describe(), why, code=code, part=part)
 
 
 @final
@@ -137,7 +148,8 @@ class _Executor:
         store: str,
         groups: Shown | None,
     ) -> None:
-        self._notes: Final[dict[tuple[str, str], list[str]]] = {}
+        #: Where it is less, by how: the keys are without a place.
+        self._less: Final[dict[Shortfall, list[str]]] = {}
         self._root: Final = root
         self._layers: Final = layers
         self._store: Final = store
@@ -147,18 +159,18 @@ class _Executor:
         self._proc_is_foreign = False  #: whether /proc is not one of the sandbox's own, in full
         self._count = 0
 
-    def notes(self) -> tuple[str, ...]:
-        """Return one note for each way in which something is less than planned."""
-        return tuple(
-            f"{what}: {_some(targets)} ({why})" for (what, why), targets in self._notes.items()
-        )
+    def shortfalls(self) -> tuple[Shortfall, ...]:
+        """Return each way in which something is less than planned."""
+        return tuple(replace(how, where=tuple(places)) for how, places in self._less.items())
 
     def check_marks(self) -> None:
-        """Note it if overlayfs has no place for its marks."""
+        """Tell it if overlayfs has no place for its marks."""
         try:
             os.setxattr(self._layers, "user.overlay", b"")
         except OSError as error:
-            self._note("directories that cannot be removed", "of the host", "attributes", error)
+            self._tell(
+                Form.LASTING_DIRECTORIES, "of the host", Part.OVERLAY, error, refused="attributes"
+            )
 
     def do(self, mount: Mount) -> None:  # noqa: C901, PLR0912  # one line a kind of mount
         match mount:
@@ -255,7 +267,8 @@ class _Executor:
             place = self._root.find(mount.target)
             make_read_only(place, attributes, recursive=mount.recursive)
             if mount.lesser:
-                self._notes.setdefault(("read-only", mount.lesser), []).append(mount.target)
+                how = Shortfall(form=Form.READ_ONLY, part=Part.OVERLAY, why=mount.lesser)
+                self._less.setdefault(how, []).append(mount.target)
 
     def _copy(self, mount: Copy) -> None:
         if why := copies.copy(self._root, mount):
@@ -276,7 +289,7 @@ class _Executor:
         except OSError as error:
             # A bind of a directory with locked mounts below is refused, unless it has them all.
             self._bind(Bind(target=mount.target, source=mount.lower, recursive=self._userns))
-            self._note("read-only", mount.target, "overlay", error)
+            self._tell(Form.READ_ONLY, mount.target, Part.OVERLAY, error)
         self._root.mounted(mount.target, empty=False)
 
     def _own(self, mount: Own) -> None:
@@ -309,30 +322,31 @@ class _Executor:
         if self._proc_is_foreign:
             return  # there is nothing that a nested sandbox could go by
         refusal: PermissionError | None = None
-        for what, flags, data in self._forms(mount):
+        for form, flags, data in self._forms(mount):
             try:
                 self._fresh("proc", mount.target, flags, data)
             except PermissionError as error:
                 refusal = refusal or error
             else:
-                self._proc_is_foreign = what == _PROCESSES_ALONE
-                if what and refusal is not None:
-                    self._note(what, mount.target, "proc", refusal)
+                self._proc_is_foreign = form is Form.PROCESSES_ALONE
+                if form is not None and refusal is not None:
+                    self._tell(form, mount.target, Part.PROC, refusal)
                 return
         if refusal is not None:
             if not self._userns:
                 raise refusal
             self._bind(Bind(target=mount.target, source="/proc", recursive=True))
             self._proc_is_foreign = True
-            self._note("processes of the host", mount.target, "proc", refusal)
+            self._tell(Form.HOST_PROCESSES, mount.target, Part.PROC, refusal)
 
-    def _forms(self, mount: Proc) -> Iterator[tuple[str, int, str]]:
+    def _forms(self, mount: Proc) -> Iterator[tuple[Form | None, int, str]]:
+        """Yield what to try in turn: what it lacks, flags and data."""
         if not mount.read_only:
-            yield "", 0, self._proc_data
+            yield None, 0, self._proc_data
         # Inside another sandbox only a read-only one may be mounted anew.
-        yield "" if mount.read_only else "read-only", libc.MS_RDONLY, self._proc_data
+        yield None if mount.read_only else Form.READ_ONLY, libc.MS_RDONLY, self._proc_data
         if self._userns:
-            yield _PROCESSES_ALONE, 0, "subset=pid"
+            yield Form.PROCESSES_ALONE, 0, "subset=pid"
 
     def _sysfs(self, mount: Sysfs) -> None:
         with limits.kept(self._root, mount.keeps, moves=not self._userns):
@@ -340,14 +354,14 @@ class _Executor:
                 self._fresh("sysfs", mount.target, libc.MS_RDONLY)
             except PermissionError as error:
                 self._bind(Bind(target=mount.target, source="/sys"))
-                self._note("the host's devices", mount.target, "sysfs", error)
+                self._tell(Form.HOST_DEVICES, mount.target, Part.SYSFS, error)
 
     def _limits(self, mount: Limits) -> None:
         try:
             limits.show(self._root, mount, self._groups, self._layer("limit"))
         except OSError as error:
             limits.cover(self._root, mount)
-            self._note("its limits not to be seen", mount.target, "cgroup", error)
+            self._tell(Form.HIDDEN_LIMITS, mount.target, Part.CGROUP, error)
 
     def _devpts(self, mount: DevPts) -> None:
         gid = "" if mount.gid is None else f",gid={mount.gid}"
@@ -358,7 +372,7 @@ class _Executor:
             if error.errno != errno.EINVAL:
                 raise
             # devpts belongs to user 0, who is unknown in this user namespace.
-            self._note("no pseudo-terminals", mount.target, "devpts", error)
+            self._tell(Form.NO_TERMINALS, mount.target, Part.DEVPTS, error)
 
     def _mask(self, mount: Mask) -> None:
         if not (self._proc_is_foreign and self._is_out_of_reach(mount.target)):
@@ -383,14 +397,11 @@ class _Executor:
     def _layer(self, kind: str) -> str:
         return f"{self._layers}/{self._count}.{kind}"
 
-    def _note(self, what: str, target: str, refused: str, error: OSError) -> None:
-        why = f"{refused} refused: {errno.errorcode.get(error.errno or 0, '')}"
-        self._notes.setdefault((what, why), []).append(target)
-
-
-def _some(targets: list[str]) -> str:
-    more = len(targets) - _NAMED
-    return ", ".join(targets[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    def _tell(
+        self, form: Form, target: str, part: Part, error: OSError, *, refused: str = ""
+    ) -> None:
+        how = Shortfall(form=form, part=part, refused=refused or part, code=error.errno or 0)
+        self._less.setdefault(how, []).append(target)
 
 
 def _write(path: str, data: bytes) -> None:

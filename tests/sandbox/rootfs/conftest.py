@@ -259,7 +259,7 @@ def _init(identity: Identity, spec: Spec, plan: rootfs.Plan, ends: _Ends) -> Non
         libc.sethostname(spec.hostname or "")
     seconds = time.perf_counter() - start
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    ends.test.send((True, (notes, seconds)))
+    ends.test.send((True, (tuple(map(str, notes)), seconds)))
     ends.test.poll(None)  # until the test's process is gone
 
 

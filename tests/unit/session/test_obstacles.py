@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 import errno
 import os
 from typing import TYPE_CHECKING
@@ -8,15 +9,30 @@ import pytest
 
 from pytest_isolate.sandbox.features import Capabilities
 from pytest_isolate.sandbox.features import Capability
+from pytest_isolate.sandbox.features import Part
+from pytest_isolate.sandbox.shortfalls import Form
+from pytest_isolate.sandbox.shortfalls import Shortfall
 from pytest_isolate.session.obstacles import Obstacles
 from pytest_isolate.session.obstacles import beyond
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TRIAL = "read-only: /data (overlay refused: EINVAL)"
-PROJECT = "read-only: /data, /tmp/project (overlay refused: EINVAL)"
-OLD_KERNEL = "directories that cannot be removed: of the host (attributes refused: EOPNOTSUPP)"
+TRIAL = Shortfall(
+    form=Form.READ_ONLY,
+    part=Part.OVERLAY,
+    where=("/data",),
+    refused="overlay",
+    code=errno.EINVAL,
+)
+PROJECT = replace(TRIAL, where=("/data", "/tmp/project"))
+OLD_KERNEL = Shortfall(
+    form=Form.LASTING_DIRECTORIES,
+    part=Part.OVERLAY,
+    where=("of the host",),
+    refused="attributes",
+    code=errno.EOPNOTSUPP,
+)
 OVERFLOW = os.strerror(errno.EOVERFLOW)
 
 

@@ -571,7 +571,7 @@ def test_descriptors_come_with_their_frame(
         names = [f"{tmp_path}/{number}/{index}" for index in range(number % 4)]
         fds = [os.open(tmp_path, os.O_RDWR | os.O_TMPFILE) for _ in names]
         outgoing += [
-            (Ready(number, names, ["x" * 997 * (number % 7) * (number % 11)]), fds),
+            (Ready(number, names, [{"why": "x" * 997 * (number % 7) * (number % 11)}]), fds),
             (Unready(number, {"why": "y" * 731 * (number % 5)}), []),
         ]
     sent = [(frame, [os.fstat(fd).st_ino for fd in fds]) for frame, fds in outgoing]
@@ -629,7 +629,7 @@ def test_a_large_frame_has_its_descriptors_once(
     sockets: tuple[Socket, Socket], background: Callable[[Callable[[], None]], None]
 ) -> None:
     one, other = sockets
-    frame = Ready(1, ["a", "b"], ["x" * 1_000_000])
+    frame = Ready(1, ["a", "b"], [{"why": "x" * 1_000_000}])
 
     def talk() -> None:
         one.send(frame, [0, 0])
@@ -854,14 +854,14 @@ def test_a_large_frame_that_a_handler_cut_is_finished_ahead_of_the_next(
     sockets: tuple[Socket, Socket], background: Callable[[Callable[[], None]], None]
 ) -> None:
     one, other = sockets
-    begun = send_until_alarm(lambda: one.send(Ready(1, ["a"], ["x" * 1_000_000]), [0]))
+    begun = send_until_alarm(lambda: one.send(Ready(1, ["a"], [{"why": "x" * 1_000_000}]), [0]))
 
     assert begun == 1
     background(lambda: one.send(Bye()))
     got = other.receive(timeout=PATIENCE)
 
     assert got is not None
-    assert got[0] == Ready(1, ["a"], ["x" * 1_000_000])
+    assert got[0] == Ready(1, ["a"], [{"why": "x" * 1_000_000}])
     assert len(inodes(got[1])) == 1
     assert other.receive(timeout=PATIENCE) == (Bye(), [])
 

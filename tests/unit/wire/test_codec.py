@@ -69,7 +69,7 @@ STRATEGIES: Final[Mapping[type[Frame], st.SearchStrategy[Frame]]] = {
         Ready,
         sandbox=st.integers(),
         names=st.lists(TEXT, max_size=4),
-        notes=st.lists(TEXT, max_size=4),
+        shortfalls=st.lists(OBJECT, max_size=4),
     ),
     Unready: st.builds(Unready, sandbox=st.integers(), error=OBJECT),
 }
@@ -272,12 +272,12 @@ def test_what_is_no_frame_is_refused_in_one_short_line(body: bytes, words: str) 
         ("Hello", {"capabilities": ["x"]}, "Hello.capabilities"),
         (
             "Ready",
-            {"sandbox": 1, "names": "ab", "notes": [], "scratch": "", "layers": {}},
+            {"sandbox": 1, "names": "ab", "shortfalls": [], "scratch": "", "layers": {}},
             "Ready.names",
         ),
         (
             "Ready",
-            {"sandbox": 1, "names": ["a", 1], "notes": [], "scratch": "", "layers": {}},
+            {"sandbox": 1, "names": ["a", 1], "shortfalls": [], "scratch": "", "layers": {}},
             "Ready.names",
         ),
     ],
