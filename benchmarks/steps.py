@@ -11,8 +11,8 @@ from pytest_isolate.sandbox.cgroups import Cgroups
 from pytest_isolate.sandbox.handle import Sandbox
 from pytest_isolate.sandbox.keeper import init
 from pytest_isolate.sandbox.keeper import prepare_root
-from pytest_isolate.sandbox.keeper import service
-from pytest_isolate.sandbox.keeper.service import Keeper
+from pytest_isolate.sandbox.keeper import sandboxes
+from pytest_isolate.sandbox.keeper.sandboxes import Sandboxes
 from pytest_isolate.sandbox.launch import entry
 from pytest_isolate.sandbox.launch import forks
 from pytest_isolate.sandbox.launch import hardening
@@ -52,18 +52,18 @@ class Tracks:
         self.evidence = time_calls(Sandbox, "evidence")
         self.retire = time_calls(Sandbox, "retire")
         # Keeper. What it does as the machine's root, its builder and init do elsewhere.
-        self.prepare = time_calls(Keeper, "_prepare")
+        self.prepare = time_calls(Sandboxes, "prepare")
         self.create = time_calls(Cgroups, "create")
-        self.assemble = time_calls(service, "assemble")
+        self.assemble = time_calls(sandboxes, "assemble")
         self.lay_out = time_calls(prepare_root, "lay_out")
         self.clone = time_calls(libc, "clone")
         self.maps = time_calls(namespaces, "write_maps")
         self.loopback = time_calls(loopback, "loopback_up")
         self.enter_root = time_calls(prepare_root, "enter_root")
-        self.hand_over = time_calls(Keeper, "_hand_over")
-        self.dismiss = time_calls(Keeper, "_retire")
-        self.on_dead = time_calls(Keeper, "_on_dead")
-        self.remove = time_calls(Keeper, "_remove")
+        self.hand_over = time_calls(Sandboxes, "_hand_over")
+        self.dismiss = time_calls(Sandboxes, "retire")
+        self.reap_init = time_calls(Sandboxes, "_reap_init")
+        self.remove = time_calls(Sandboxes, "_remove")
         # Init.
         self.close = time_calls(init, "_keep_only")
         self.say = time_calls(init, "_say")
@@ -111,8 +111,8 @@ class Tracks:
         yield "  prepared to init's word", _between(self.prepare.ends, self.say.ends)
         yield "  init's word to handed over", _between(self.say.ends, self.hand_over.ends)
         yield "keeper: retired to removed", _between(self.retire.starts, self.remove.ends)
-        yield "  kill to dead", _between(self.dismiss.ends, self.on_dead.starts)
-        yield "  its end seen, cgroups removed", _lengths(self.on_dead)
+        yield "  kill to dead", _between(self.dismiss.ends, self.reap_init.starts)
+        yield "  reap init", _lengths(self.reap_init)
 
 
 def _lengths(track: Track) -> list[float]:

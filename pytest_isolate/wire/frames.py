@@ -1,8 +1,9 @@
 """The frames: everything that ever crosses between two of our processes.
 
 Frozen dataclasses of JSON values only, so that decoding cannot run code (no pickle, ever: a test
-may be hostile). Two conversations use them: the test process speaks to the parent, one way over a
-pipe; the parent and the keeper speak both ways over a socket, descriptors attached.
+may be hostile). Three conversations use them: the test process speaks to the parent, one way over
+a pipe; the parent and the keeper speak both ways over a socket, descriptors attached; and who makes
+a sandbox, its builder and its init, speaks to the keeper, one way over a pipe.
 """
 
 from __future__ import annotations
@@ -135,21 +136,39 @@ class Unready:
     error: Json
 
 
-Frame: TypeAlias = (
-    Confined
-    | Refused
-    | Phase
-    | Report
-    | Warned
-    | Stop
-    | Event
-    | Bye
-    | Prepare
-    | Retire
-    | Hello
-    | Ready
-    | Unready
-)
+# --- from a sandbox's builder and its init to the keeper ---
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """Init lives; *pid* is its number in the keeper's PID namespace."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The sandbox is complete, but for its *shortfalls*, each as JSON.
+
+    *layers* are descriptors that init has open, by name, see `prepare_root.open_layers`.
+    """
+
+    shortfalls: list[Json]
+    layers: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The sandbox cannot be had; *error* is a `SandboxError` as JSON."""
+
+    error: Json
+
+
+TestFrame: TypeAlias = Confined | Refused | Phase | Report | Warned | Stop | Event | Bye
+ParentFrame: TypeAlias = Prepare | Retire
+KeeperFrame: TypeAlias = Hello | Ready | Unready
+BuilderFrame: TypeAlias = Born | Made | Failed
+Frame: TypeAlias = TestFrame | ParentFrame | KeeperFrame | BuilderFrame
 
 #: The number of descriptors that may come with one frame (SCM_MAX_FD is 253).
 MAX_DESCRIPTORS: Final = 64

@@ -82,7 +82,7 @@ def test_proc_shows_the_sandboxs_processes(*, knows_pidns: bool | None) -> None:
         os.close(fd)
     own.close()
 
-    assert b"ready" in said
+    assert b"Made" in said
     assert built.shortfalls == () or prepare_root.is_covered(built.shortfalls)
     # The one that enters the root for its kernel may have had a number before.
     assert seen[0] == "1"

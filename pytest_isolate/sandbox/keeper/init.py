@@ -1,6 +1,6 @@
 """PID 1 of one sandbox: waits, so that everything inside dies with it.
 
-Init speaks to the keeper by lines of JSON on *report*; the keeper speaks to it by *life*: one byte
+Init speaks to the keeper by frames on *report*; the keeper speaks to it by *life*: one byte
 means go on, end of file means that the keeper is gone or wants the sandbox gone. The kernel kills
 everything in a PID namespace whose init exits, so reading *life* to its end is all the clean-up
 that a dead keeper needs.
@@ -12,10 +12,8 @@ leaves; the keeper (a subreaper) inherits init.
 
 from __future__ import annotations
 
-import enum
 import errno
 import fcntl
-import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -28,6 +26,10 @@ from pytest_isolate.sandbox.keeper import prepare_root
 from pytest_isolate.sandbox.launch import namespaces
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.linux import waits
+from pytest_isolate.wire.codec import encode
+from pytest_isolate.wire.frames import Born
+from pytest_isolate.wire.frames import Failed
+from pytest_isolate.wire.frames import Made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.keeper.build_plan import BuildPlan
     from pytest_isolate.sandbox.launch.namespaces import IdMaps
     from pytest_isolate.sandbox.shortfalls import Shortfall
+    from pytest_isolate.wire.frames import BuilderFrame
 
 _REPORT_FD: Final = 3
 _LIFE_FD: Final = 4
@@ -42,14 +45,6 @@ _LIFE_FD: Final = 4
 GO_ON: Final = b"+"
 FIND_ROOT: Final = b"/"  #: and the root has to be found first, for it was not entered
 _NO_LAYERS: Final[Mapping[str, int]] = {}
-
-
-class Stage(enum.StrEnum):
-    """How far a sandbox has come, as its builder and init report it."""
-
-    BORN = "born"  #: init lives; `pid` in the keeper's PID namespace
-    READY = "ready"  #: the root is entered; `shortfalls`, and `layers` of a builder's init
-    FAILED = "failed"  #: `error` is a `SandboxError` as JSON
 
 
 def be_assembled(report: int, life: int) -> NoReturn:
@@ -105,7 +100,7 @@ def _build(plan: BuildPlan) -> None:
     _unshare("make namespaces", namespaces.flags(plan.spec), plan.maps.again())
     pid = os.fork()
     if pid:
-        _say(Stage.BORN, pid=pid)
+        _say(Born(pid))
         return
     less += prepare_root.set_up_network(plan, userns=True)
     less += prepare_root.enter_root(plan, userns=True)
@@ -161,7 +156,7 @@ def _serve(less: tuple[Shortfall, ...], layers: Mapping[str, int] = _NO_LAYERS) 
     # Children of an ignored SIGCHLD are reaped by the kernel, see waitpid(2): no orphan of the
     # test stays a zombie, and PID 1 has nothing to do.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    _say(Stage.READY, shortfalls=[one.to_json() for one in less], layers=dict(layers))
+    _say(Made([one.to_json() for one in less], dict(layers)))
     os.close(_REPORT_FD)
     while os.read(_LIFE_FD, 1):
         for fd in layers.values():
@@ -200,12 +195,12 @@ def _keep_only(report: int, life: int) -> None:
     os.closerange(_LIFE_FD + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _say(stage: Stage, **fields: object) -> None:
-    os.write(_REPORT_FD, json.dumps({"stage": stage, **fields}).encode() + b"\n")
+def _say(frame: BuilderFrame) -> None:
+    os.write(_REPORT_FD, encode(frame))
 
 
 def _fail(error: SandboxError) -> NoReturn:
     try:
-        _say(Stage.FAILED, error=error.to_json())
+        _say(Failed(error.to_json()))
     finally:
         os._exit(1)  # whatever happens: this is a fork of the keeper

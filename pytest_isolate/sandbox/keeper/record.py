@@ -11,8 +11,11 @@ from typing import final
 
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.keeper import init
+from pytest_isolate.sandbox.keeper.lifecycle import Life
+from pytest_isolate.sandbox.keeper.lifecycle import Phase
 from pytest_isolate.sandbox.linux import procfs
 from pytest_isolate.sandbox.linux import waits
+from pytest_isolate.wire.codec import Decoder
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups import Group
@@ -21,38 +24,36 @@ if TYPE_CHECKING:
 
 
 @final
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Record:
-    """The sandbox's state, and the descriptors that the keeper owns for it."""
+    """Where the sandbox stands, and the descriptors that the keeper owns for it."""
 
     number: int
     spec: Spec
-    builder: int  #: pid, 0 once reaped
-    report: int  #: read end, -1 once at its end
-    life: int  #: write end, -1 once closed
-    group: Group | None
+    report: int  #: read end of what its builder and init say, closed when that ends
+    lifeline: int  #: write end, init goes when it is closed; -1 then
+    life: Life = field(default_factory=Life)
+    heard: Decoder = field(default_factory=Decoder)
+    builder: int = 0  #: pid, 0 once reaped
     init: int = 0  #: pid, 0 until born
-    pidfd: int = -1
-    buffer: bytes = b""
+    pidfd: int = -1  #: init's, -1 until it is born and once it is dead
+    group: Group | None = None
     error: SandboxError | None = None
     scratch: str = ""  #: a directory of the host's that goes with it, see `Sandbox.scratch`
     shortfalls: list[Shortfall] = field(default_factory=list)
     layers: dict[str, int] = field(default_factory=dict)  #: see `prepare_root.open_layers`
     inits_layers: dict[str, int] = field(default_factory=dict)  #: the same, as init has them
-    said_ready: bool = False
-    handed_over: bool = False  #: the parent reads the counters, so they stay until it retires it
-    dying: bool = False
     overdue: float = field(default_factory=lambda: time.monotonic() + waits.MAKING)
 
     @property
-    def ready(self) -> bool:
-        """Whether it can be entered: init's own word may come before the one of its birth."""
-        return self.said_ready and self.pidfd >= 0
+    def is_trial(self) -> bool:
+        """Whether the keeper made it for itself, to try what this machine gives."""
+        return self.number <= 0
 
     @property
-    def is_being_made(self) -> bool:
-        """Whether its processes have still to say something."""
-        return not (self.said_ready or self.error or self.dying)
+    def is_awaited(self) -> bool:
+        """Whether its processes have still to say how it went."""
+        return self.life.phase is Phase.MAKING and not self.life.made
 
     def lateness(self) -> SandboxError:
         """Return the error of a sandbox whose processes have not made it in time."""
@@ -73,10 +74,16 @@ class Record:
         for name, fd in self.inits_layers.items():
             path = f"/proc/{self.init}/fd/{fd}"
             self.layers[name] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.write(self.life, init.GO_ON)
+        os.write(self.lifeline, init.GO_ON)
 
     def close_layers(self) -> None:
         """Close the descriptors of its layers, when they are with who looks at them."""
         for fd in self.layers.values():
             os.close(fd)
         self.layers.clear()
+
+    def cut_lifeline(self) -> None:
+        """Let an init go that waits for the end."""
+        if self.lifeline >= 0:
+            os.close(self.lifeline)
+            self.lifeline = -1

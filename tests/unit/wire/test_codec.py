@@ -21,11 +21,14 @@ from pytest_isolate.wire.codec import Decoder
 from pytest_isolate.wire.codec import encode
 from pytest_isolate.wire.errors import LocalProtocolError
 from pytest_isolate.wire.errors import RemoteProtocolError
+from pytest_isolate.wire.frames import Born
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Confined
 from pytest_isolate.wire.frames import Event
+from pytest_isolate.wire.frames import Failed
 from pytest_isolate.wire.frames import Frame
 from pytest_isolate.wire.frames import Hello
+from pytest_isolate.wire.frames import Made
 from pytest_isolate.wire.frames import Phase
 from pytest_isolate.wire.frames import Prepare
 from pytest_isolate.wire.frames import Ready
@@ -72,6 +75,9 @@ STRATEGIES: Final[Mapping[type[Frame], st.SearchStrategy[Frame]]] = {
         shortfalls=st.lists(OBJECT, max_size=4),
     ),
     Unready: st.builds(Unready, sandbox=st.integers(), error=OBJECT),
+    Born: st.builds(Born, pid=st.integers()),
+    Made: st.builds(Made, shortfalls=st.lists(OBJECT, max_size=4), layers=OBJECT),
+    Failed: st.builds(Failed, error=OBJECT),
 }
 unhurried: Final = settings(deadline=None)  # the machine may be busy
 FRAMES: Final = st.one_of(*STRATEGIES.values())

@@ -8,11 +8,14 @@ from typing import get_args
 import pytest
 
 from pytest_isolate.wire.errors import RemoteProtocolError
+from pytest_isolate.wire.frames import Born
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Confined
 from pytest_isolate.wire.frames import Event
+from pytest_isolate.wire.frames import Failed
 from pytest_isolate.wire.frames import Frame
 from pytest_isolate.wire.frames import Hello
+from pytest_isolate.wire.frames import Made
 from pytest_isolate.wire.frames import Phase
 from pytest_isolate.wire.frames import Prepare
 from pytest_isolate.wire.frames import Ready
@@ -39,7 +42,8 @@ KEEPER: Final[list[Frame]] = [
     Ready(1, [], []),
     Unready(1, {}),
 ]
-EVERY: Final[list[Frame]] = [Confined(), Refused({}), *STORY, Bye(), *KEEPER]
+BUILDER: Final[list[Frame]] = [Born(1), Made([], {}), Failed({})]
+EVERY: Final[list[Frame]] = [Confined(), Refused({}), *STORY, Bye(), *KEEPER, *BUILDER]
 
 
 def allowed(state: State) -> list[Frame]:
