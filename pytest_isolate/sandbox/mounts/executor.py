@@ -14,16 +14,18 @@ from typing import Final
 from typing import assert_never
 from typing import final
 
-from pytest_isolate.sandbox import own
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.mounts import attach
 from pytest_isolate.sandbox.mounts import copies
 from pytest_isolate.sandbox.mounts import limits
+from pytest_isolate.sandbox.mounts import stores
 from pytest_isolate.sandbox.mounts.inroot import NewRoot
 from pytest_isolate.sandbox.mounts.overlay import Layers
 from pytest_isolate.sandbox.mounts.overlay import mount_overlay
 from pytest_isolate.sandbox.mounts.overlay import top_directory
-from pytest_isolate.sandbox.mounts.readonly import make_read_only
+from pytest_isolate.sandbox.mounts.proc import ProcMounts
+from pytest_isolate.sandbox.mounts.shortfalls import Shortfalls
 from pytest_isolate.sandbox.mounts.values import Bind
 from pytest_isolate.sandbox.mounts.values import Copy
 from pytest_isolate.sandbox.mounts.values import Device
@@ -42,16 +44,12 @@ from pytest_isolate.sandbox.mounts.values import Sysfs
 from pytest_isolate.sandbox.mounts.values import Tmpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from collections.abc import Sequence
 
     from pytest_isolate.sandbox.cgroups.shown import Shown
     from pytest_isolate.sandbox.mounts.values import Mount
 
-_WHITEOUT: Final = 0  #: the device number that hides a name of a lower layer
-_PROCESSES_ALONE: Final = "processes alone"
 _OTHER_CALLS: Final = frozenset({"openat2", "mount_setattr"})
-_NAMED: Final = 3  # of a list of paths that may be long
 #: `mountinfo.KEPT` as the kernel is told of them.
 _FLAGS: Final = {
     "noatime": libc.MS_NOATIME,
@@ -96,7 +94,7 @@ def execute(
             except OSError as error:
                 if not _is_gone(mount):
                     raise _failed(mount, error) from None
-        return executor.notes()
+        return executor.shortfalls.notes()
     finally:
         root.close()
         os.umask(umask)
@@ -137,28 +135,23 @@ class _Executor:
         store: str,
         groups: Shown | None,
     ) -> None:
-        self._notes: Final[dict[tuple[str, str], list[str]]] = {}
+        self.shortfalls: Final = Shortfalls()
         self._root: Final = root
         self._layers: Final = layers
         self._store: Final = store
         self._groups: Final = groups
         self._userns: Final = userns
-        self._proc_data: Final = "" if pids_of is None else f"pidns=/proc/{pids_of}/ns/pid"
-        self._proc_is_foreign = False  #: whether /proc is not one of the sandbox's own, in full
+        self._proc: Final = ProcMounts(root, self.shortfalls, userns=userns, pids_of=pids_of)
         self._count = 0
-
-    def notes(self) -> tuple[str, ...]:
-        """Return one note for each way in which something is less than planned."""
-        return tuple(
-            f"{what}: {_some(targets)} ({why})" for (what, why), targets in self._notes.items()
-        )
 
     def check_marks(self) -> None:
         """Note it if overlayfs has no place for its marks."""
         try:
             os.setxattr(self._layers, "user.overlay", b"")
         except OSError as error:
-            self._note("directories that cannot be removed", "of the host", "attributes", error)
+            self.shortfalls.add_refused(
+                "directories that cannot be removed", "of the host", "attributes", error
+            )
 
     def do(self, mount: Mount) -> None:  # noqa: C901, PLR0912  # one line a kind of mount
         match mount:
@@ -179,28 +172,23 @@ class _Executor:
             case Overlay():
                 self._overlay(mount)
             case Own():
-                self._own(mount)
+                stores.show(self._root, mount, self._store, userns=self._userns)
             case Proc():
-                self._proc(mount)
+                self._proc.mount(mount)
             case Sysfs():
                 self._sysfs(mount)
             case DevPts():
                 self._devpts(mount)
             case Mqueue():
-                self._fresh("mqueue", mount.target)
+                attach.fresh(self._root, "mqueue", mount.target)
             case Limits():
                 self._limits(mount)
             case ReadOnly():
-                self._read_only(mount)
+                self._proc.lock(mount)
             case Mask():
-                self._mask(mount)
+                self._proc.mask(mount)
             case _:
                 assert_never(mount)
-
-    def _fresh(self, fstype: str, target: str, flags: int = 0, data: str = "") -> None:
-        place = self._root.make(target, directory=True)
-        libc.mount(fstype, place, fstype, flags, data)
-        self._root.mounted(target, empty=True)
 
     def _directory(self, mount: Directory) -> None:
         if mount.target == "/":
@@ -227,7 +215,7 @@ class _Executor:
     def _tmpfs(self, mount: Tmpfs) -> None:
         size = "" if mount.size is None else f",size={mount.size}"
         flags = 0 if mount.devices else libc.MS_NODEV
-        self._fresh("tmpfs", mount.target, flags, f"mode={mount.mode:o}{size}")
+        attach.fresh(self._root, "tmpfs", mount.target, flags, f"mode={mount.mode:o}{size}")
 
     def _device(self, mount: Device) -> None:
         if not self._userns:
@@ -237,25 +225,12 @@ class _Executor:
                 pass
             else:
                 return
-        self._bind_file(mount.source, mount.target)
-
-    def _bind_file(self, source: str, target: str) -> None:
-        place = self._root.make(target, directory=False)
-        libc.mount(source, place, None, libc.MS_BIND)
-        # A device can be written to all the same, but its mode belongs to the host.
-        make_read_only(self._root.find(target), libc.MOUNT_ATTR_RDONLY, recursive=False)
+        attach.bind_file(self._root, mount.source, mount.target)
 
     def _bind(self, mount: Bind) -> None:
-        place = self._root.make(mount.target, directory=mount.directory)
-        recursive = libc.MS_REC if mount.recursive else 0
-        libc.mount(mount.source, place, None, libc.MS_BIND | recursive)
-        self._root.mounted(mount.target, empty=False)
-        if mount.read_only:
-            attributes = libc.MOUNT_ATTR_RDONLY | libc.MOUNT_ATTR_NODEV
-            place = self._root.find(mount.target)
-            make_read_only(place, attributes, recursive=mount.recursive)
-            if mount.lesser:
-                self._notes.setdefault(("read-only", mount.lesser), []).append(mount.target)
+        attach.bind(self._root, mount)
+        if mount.read_only and mount.lesser:
+            self.shortfalls.add("read-only", mount.target, mount.lesser)
 
     def _copy(self, mount: Copy) -> None:
         if why := copies.copy(self._root, mount):
@@ -276,121 +251,37 @@ class _Executor:
         except OSError as error:
             # A bind of a directory with locked mounts below is refused, unless it has them all.
             self._bind(Bind(target=mount.target, source=mount.lower, recursive=self._userns))
-            self._note("read-only", mount.target, "overlay", error)
+            self.shortfalls.add_refused("read-only", mount.target, "overlay", error)
         self._root.mounted(mount.target, empty=False)
-
-    def _own(self, mount: Own) -> None:
-        upper, work = own.upper(self._store), own.work(self._store)
-        place = self._root.make(mount.target, directory=True)
-        top_directory(upper, mount.source)
-        source, depth = upper, 0
-        if mount.over:
-            try:
-                # The stores are not to be seen in it.
-                os.mknod(f"{upper}/{own.STORES}", stat.S_IFCHR, _WHITEOUT)
-                # It is not used again, so there is no need to wait for the disk at its end.
-                layers = Layers(lower=mount.source, upper=upper, work=work)
-                mount_overlay(place, layers, "volatile", userns=self._userns)
-                # Closed by overlayfs, it could not be removed by who owns it and is not root.
-                os.chmod(f"{work}/work", 0o700)
-                source = ""
-            except OSError:
-                source, depth = mount.source, libc.MS_REC
-        if source:
-            libc.mount(source, place, None, libc.MS_BIND | depth)
-        self._root.mounted(mount.target, empty=False)
-
-    def _proc(self, mount: Proc) -> None:
-        """Mount a proc, or what comes nearest to it.
-
-        In a user namespace the kernel refuses one where the caller's own is partly covered, as a
-        container's is: what is covered would be uncovered. One without it may do (Linux 7.2).
-        """
-        if self._proc_is_foreign:
-            return  # there is nothing that a nested sandbox could go by
-        refusal: PermissionError | None = None
-        for what, flags, data in self._forms(mount):
-            try:
-                self._fresh("proc", mount.target, flags, data)
-            except PermissionError as error:
-                refusal = refusal or error
-            else:
-                self._proc_is_foreign = what == _PROCESSES_ALONE
-                if what and refusal is not None:
-                    self._note(what, mount.target, "proc", refusal)
-                return
-        if refusal is not None:
-            if not self._userns:
-                raise refusal
-            self._bind(Bind(target=mount.target, source="/proc", recursive=True))
-            self._proc_is_foreign = True
-            self._note("processes of the host", mount.target, "proc", refusal)
-
-    def _forms(self, mount: Proc) -> Iterator[tuple[str, int, str]]:
-        if not mount.read_only:
-            yield "", 0, self._proc_data
-        # Inside another sandbox only a read-only one may be mounted anew.
-        yield "" if mount.read_only else "read-only", libc.MS_RDONLY, self._proc_data
-        if self._userns:
-            yield _PROCESSES_ALONE, 0, "subset=pid"
 
     def _sysfs(self, mount: Sysfs) -> None:
         with limits.kept(self._root, mount.keeps, moves=not self._userns):
             try:
-                self._fresh("sysfs", mount.target, libc.MS_RDONLY)
+                attach.fresh(self._root, "sysfs", mount.target, libc.MS_RDONLY)
             except PermissionError as error:
                 self._bind(Bind(target=mount.target, source="/sys"))
-                self._note("the host's devices", mount.target, "sysfs", error)
+                self.shortfalls.add_refused("the host's devices", mount.target, "sysfs", error)
 
     def _limits(self, mount: Limits) -> None:
         try:
             limits.show(self._root, mount, self._groups, self._layer("limit"))
         except OSError as error:
             limits.cover(self._root, mount)
-            self._note("its limits not to be seen", mount.target, "cgroup", error)
+            self.shortfalls.add_refused("its limits not to be seen", mount.target, "cgroup", error)
 
     def _devpts(self, mount: DevPts) -> None:
         gid = "" if mount.gid is None else f",gid={mount.gid}"
         data = f"newinstance,ptmxmode=0666,mode=620{gid}"
         try:
-            self._fresh("devpts", mount.target, 0, data)
+            attach.fresh(self._root, "devpts", mount.target, 0, data)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
             # devpts belongs to user 0, who is unknown in this user namespace.
-            self._note("no pseudo-terminals", mount.target, "devpts", error)
-
-    def _mask(self, mount: Mask) -> None:
-        if not (self._proc_is_foreign and self._is_out_of_reach(mount.target)):
-            self._bind_file("/dev/null", mount.target)
-
-    def _read_only(self, mount: ReadOnly) -> None:
-        if self._proc_is_foreign and self._is_out_of_reach(mount.target):
-            return
-        place = self._root.find(mount.target)
-        libc.mount(place, place, None, libc.MS_BIND)
-        place = self._root.find(mount.target)
-        make_read_only(place, libc.MOUNT_ATTR_RDONLY, recursive=False)
-
-    def _is_out_of_reach(self, target: str) -> bool:
-        """Return whether *target* is not there, or read-only as it is."""
-        try:
-            flags = os.statvfs(self._root.find(target)).f_flag
-        except FileNotFoundError:
-            return True
-        return bool(flags & os.ST_RDONLY)
+            self.shortfalls.add_refused("no pseudo-terminals", mount.target, "devpts", error)
 
     def _layer(self, kind: str) -> str:
         return f"{self._layers}/{self._count}.{kind}"
-
-    def _note(self, what: str, target: str, refused: str, error: OSError) -> None:
-        why = f"{refused} refused: {errno.errorcode.get(error.errno or 0, '')}"
-        self._notes.setdefault((what, why), []).append(target)
-
-
-def _some(targets: list[str]) -> str:
-    more = len(targets) - _NAMED
-    return ", ".join(targets[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _write(path: str, data: bytes) -> None:
