@@ -19,7 +19,9 @@ import warnings
 
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import capture
+from pytest_isolate._compat import phases
+from pytest_isolate._compat import teardown
 from pytest_isolate.child import exits
 from pytest_isolate.child.exits import Exits
 from pytest_isolate.child.exits import running_threads
@@ -53,7 +55,7 @@ class Ending:
         self._item = item
         self._send = send
         self._exits = Exits()
-        self._cleanups = _compat.count_cleanups(item.config)  #: of the parent
+        self._cleanups = teardown.count_cleanups(item.config)  #: of the parent
         self._failures: list[str] = []  #: what exit functions and threads have raised
         self._over = Lock()  #: held when it is settled who ends the process
         self._main = threading.get_ident()
@@ -64,28 +66,28 @@ class Ending:
         It is called where warnings are those of the test.
         """
         item = self._item
-        with _compat.captured(item, "teardown"):
+        with capture.captured(item, "teardown"):
             call = pytest.CallInfo.from_call(self._last_things, when="teardown")
         if call.excinfo is not None:
             report = item.ihook.pytest_runtest_makereport(item=item, call=call)
             item.ihook.pytest_runtest_logreport(report=report)
-            _compat.interact(item, call, report)
+            phases.interact(item, call, report)
 
     def _last_things(self) -> None:
         __tracebackhide__ = True
         try:
-            _compat.run_cleanups(self._item.config, self._cleanups)
+            teardown.run_cleanups(self._item.config, self._cleanups)
         finally:
             _forget_last_exception()
             self._garbage.collect()
-            _compat.tell_uncaught(self._item.config)
+            phases.tell_uncaught(self._item.config)
 
     def leave(self) -> None:
         """Do what Python does at exit, and end the process here if that does not end."""
         if not self._exits.pending():
             return
         self._send(Event(EXITING, {}))
-        _compat.flush_streams(self._item.config)  # it may be the last opportunity
+        capture.flush_streams(self._item.config)  # it may be the last opportunity
         try:
             start_new_thread(self._cut_off, ())
         except RuntimeError as error:
@@ -152,7 +154,7 @@ class Ending:
         """Warn, as the test's warning; it is told and no more where warnings are errors."""
         item = self._item
         warning = PytestIsolateWarning(text)
-        with _compat.recording_warnings(item):
+        with phases.recording_warnings(item):
             try:
                 item.warn(warning)
             except PytestIsolateWarning:

@@ -25,7 +25,12 @@ from typing import final
 
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import capture
+from pytest_isolate._compat import hookimpls
+from pytest_isolate._compat import phases
+from pytest_isolate._compat import records
+from pytest_isolate._compat import teardown
+from pytest_isolate._compat import terminal_reporter
 from pytest_isolate.child import executors
 from pytest_isolate.child import multiproc
 from pytest_isolate.child import watchdogs
@@ -101,7 +106,7 @@ class Job:
     leaks: bool = False  #: whether to tell what threads the test leaves running
     denials: Denials | None = None  #: of a partial sandbox
     directories: int = -1  #: where to note numbered directories, see `base_directory`
-    reporters: _compat.Unhooking  #: which have nothing to say there
+    reporters: hookimpls.Unhooking  #: which have nothing to say there
     hooks: Hooks = NO_HOOKS  #: of other plugins, which may note something
     doors: Doors | None = None
     garbage: Garbage = field(default_factory=prepared)
@@ -157,7 +162,7 @@ class Forwarder:
             return (yield)
         finally:
             if self.sender is not None:
-                self.sender.tell_failure(call, shown=_compat.is_shown_by_debugger(report))
+                self.sender.tell_failure(call, shown=terminal_reporter.is_shown_by_debugger(report))
 
     def pytest_leave_pdb(self) -> None:
         """Tell that the test goes on."""
@@ -190,7 +195,7 @@ class Sender:
         self._writer = writer
         self._session_state = SessionState(item)
         self._watcher = Watcher(item, job.hooks)
-        if _compat.writes_junit(item.config):
+        if records.writes_junit(item.config):
             item.config.pluginmanager.register(self._session_state)
         self._pid = RealOS.getpid()
         self._on_terminal = job.gate >= 0  #: whether somebody sees what the test prints
@@ -223,7 +228,7 @@ class Sender:
             RealOS.leave(0 if report.passed else 1)
         if self._on_terminal:
             # What the test has printed comes before what the parent prints of the report.
-            _compat.flush_streams(self._item.config)
+            capture.flush_streams(self._item.config)
         self.tell_changes()
         data = reports.pack(self._item.config, report, self._watcher.take(report))
         for attempt in (data, reports.degrade(data)):
@@ -292,8 +297,8 @@ def run(item: pytest.Item, forwarder: Forwarder, output: Output, job: Job, write
     job.watchdog.arm()
     multiproc.forget()
     executors.renew(job.executors)
-    _compat.disown(item.session)
-    _compat.unhook_all(job.reporters)
+    teardown.disown(item.session)
+    hookimpls.unhook_all(job.reporters)
     base_directory.note_directories(config, job.directories)
     if job.denials is not None:
         config.pluginmanager.register(job.denials)
@@ -304,7 +309,7 @@ def run(item: pytest.Item, forwarder: Forwarder, output: Output, job: Job, write
     ending = Ending(item, sender.send, job.garbage)
     leave = job.integrations.begin(item, sender.send)
     try:
-        with _compat.recording_warnings(item):
+        with phases.recording_warnings(item):
             _protocol(item, sender, job)
             ending.clean_up()
         sender.tell_changes()
@@ -316,7 +321,7 @@ def run(item: pytest.Item, forwarder: Forwarder, output: Output, job: Job, write
     except Exception as error:  # noqa: BLE001  # the test process's outermost frame
         sender.send(_broken(error))
     finally:
-        _compat.flush_streams(config)
+        capture.flush_streams(config)
 
 
 def _staying_threads(before: Collection[threading.Thread]) -> list[str]:
@@ -340,7 +345,7 @@ def _protocol(item: pytest.Item, sender: Sender, job: Job) -> None:
     """Run pytest's protocol; what ends the session there has to end the parent's."""
     try:
         job.release_interrupts()
-        _compat.runtestprotocol(item, log=True, nextitem=None)
+        phases.runtestprotocol(item, log=True, nextitem=None)
     except pytest.exit.Exception as error:
         _wind_up(item)
         sender.send(Stop("exit", error.msg or "", error.returncode))
@@ -352,9 +357,9 @@ def _protocol(item: pytest.Item, sender: Sender, job: Job) -> None:
 
 def _wind_up(item: pytest.Item) -> None:
     """Tear down, after the protocol was left without it; only what goes wrong is reported."""
-    torn = _compat.tear_down(item, None)
-    if torn is not None and torn[0].excinfo is not None:
-        report = item.ihook.pytest_runtest_makereport(item=item, call=torn[0])
+    torn = teardown.tear_down(item, None)
+    if torn is not None and torn.call.excinfo is not None:
+        report = item.ihook.pytest_runtest_makereport(item=item, call=torn.call)
         item.ihook.pytest_runtest_logreport(report=report)
 
 

@@ -6,7 +6,7 @@ import tempfile
 from typing import TYPE_CHECKING
 from typing import Any
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import hookimpls
 from pytest_isolate.integrations.presence import registered
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def enter(config: pytest.Config) -> None:
     if monitor := registered(config, "pytest_monitor.pytest_monitor"):
         # It measures the process that it was loaded in.
         monitor.PYTEST_MONITORING_ENABLED = False
-        _compat.unhook(config, ("pytest_pyfunc_call",), lambda plugin: plugin is monitor)
+        hookimpls.unhook(config, ("pytest_pyfunc_call",), lambda plugin: plugin is monitor)
 
 
 def _keep_apart(xprocess: Any) -> None:  # noqa: ANN401  # the plugin's module

@@ -17,7 +17,7 @@ from typing import final
 import pluggy
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import hookimpls
 from pytest_isolate.transfer import reports as wire
 from pytest_isolate.transfer import surrogates
 from pytest_isolate.transfer import synthetic
@@ -123,7 +123,7 @@ class Rerunfailures:
 
     def enter(self, item: pytest.Item) -> None:
         """Let wide fixtures be finalised in the test process, which no rerun will see."""
-        _compat.unhook(
+        hookimpls.unhook(
             item.config, ("pytest_runtest_teardown",), lambda plugin: plugin is self.module
         )
 

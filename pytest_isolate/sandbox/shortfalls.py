@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace
 import enum
 import errno
 from typing import Any
@@ -65,3 +66,30 @@ class Shortfall:
         """Return what `to_json` wrote."""
         known = {"form": Form(data["form"]), "part": Part(data["part"])}
         return cls(**{**data, **known, "where": tuple(data["where"])})
+
+
+@final
+class Shortfalls:
+    """The shortfalls of one plan: each once, with all the places that have it."""
+
+    def __init__(self) -> None:
+        #: The keys are without a place.
+        self._places: Final[dict[Shortfall, list[str]]] = {}
+
+    def add(self, form: Form, place: str, part: Part, why: str) -> None:
+        """Tell that *part* is had at *place* in the lesser *form*, and *why*."""
+        self._add(Shortfall(form=form, part=part, why=why), place)
+
+    def add_refused(
+        self, form: Form, place: str, part: Part, error: OSError, *, refused: str = ""
+    ) -> None:
+        """Tell that *part*, or of it what is *refused*, could not be had at *place* for *error*."""
+        code = error.errno or 0
+        self._add(Shortfall(form=form, part=part, refused=refused or part, code=code), place)
+
+    def all(self) -> tuple[Shortfall, ...]:
+        """Return each way in which something is less than planned."""
+        return tuple(replace(how, where=tuple(places)) for how, places in self._places.items())
+
+    def _add(self, how: Shortfall, place: str) -> None:
+        self._places.setdefault(how, []).append(place)

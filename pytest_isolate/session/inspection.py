@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import tmpdir
 from pytest_isolate.policy.settings import Keep
 from pytest_isolate.policy.settings import Leaks
 from pytest_isolate.reporting.leaks import Left
@@ -74,7 +74,7 @@ def _end(sandbox: Sandbox) -> None:
 
 
 def _changes(layers: Layers, config: pytest.Config) -> list[Change]:
-    ignored = Ignored(below=_compat.temporary_places(config), directories=_CACHES, suffixes=_CACHED)
+    ignored = Ignored(below=tmpdir.temporary_places(config), directories=_CACHES, suffixes=_CACHED)
     changes = list(islice(survey(layers, ignored), _MOST))
     moved = {one.source for one in changes if one.what is What.MOVED}
     kept = [one for one in changes if one.what is not What.DELETED or one.path not in moved]
@@ -93,7 +93,7 @@ def _keep(layers: Layers, changes: list[Change], policy: Policy, item: pytest.It
 def _run_directory(config: pytest.Config) -> Path:
     """Return the directory of this run, the same for all workers of pytest-xdist."""
     if _run_key not in config.stash:
-        top = Path(tempfile.gettempdir(), f"isolate-kept-of-{_compat.user_name()}")
+        top = Path(tempfile.gettempdir(), f"isolate-kept-of-{tmpdir.user_name()}")
         shared = getattr(config, "workerinput", {}).get("testrunuid")
         config.stash[_run_key] = artifacts.run_directory(top, f"run-{shared or os.getpid()}")
     return config.stash[_run_key]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import capture
 from pytest_isolate.options import wants_shell
 from pytest_isolate.sandbox.supervise.clock import Clock
 
@@ -37,7 +37,7 @@ def wants_debugger(config: pytest.Config) -> bool:
 
 def talks_live(config: pytest.Config) -> bool:
     """Return whether tests write to the terminal while they run, in between the reports."""
-    return wants_debugger(config) or wants_shell(config) or _compat.talks_live(config)
+    return wants_debugger(config) or wants_shell(config) or capture.talks_live(config)
 
 
 def gate(stack: ExitStack, replay: Replay) -> int:
@@ -46,7 +46,7 @@ def gate(stack: ExitStack, replay: Replay) -> int:
     os.set_blocking(opener, False)
 
     def open_gate() -> None:
-        _compat.flush_streams(replay.item.config)
+        capture.flush_streams(replay.item.config)
         with suppress(BlockingIOError):  # full: nobody waits there
             os.write(opener, b"+")
 

@@ -14,7 +14,7 @@ from typing import Final
 from typing import final
 import warnings
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import tmpdir
 from pytest_isolate.integrations import directories
 from pytest_isolate.integrations import registry
 from pytest_isolate.options import controller
@@ -67,9 +67,9 @@ def session_paths(config: pytest.Config, items: Sequence[pytest.Item]) -> Sessio
     places += directories.of_suite(config, items)
     project = dict.fromkeys(os.fspath(place) for place in places if place)
     return SessionPaths(
-        base=_compat.base_directory(config, items),
+        base=tmpdir.base_directory(config, items),
         writable=(
-            *_compat.shared_directories(config),
+            *tmpdir.shared_directories(config),
             *registry.shared_directories(config, items),
         ),
         project=tuple(path for path in project if not _is_below_another(path, project)),

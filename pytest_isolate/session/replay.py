@@ -17,7 +17,9 @@ from typing import final
 
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import phases
+from pytest_isolate._compat import teardown
+from pytest_isolate._compat import terminal_reporter
 from pytest_isolate.child import ending
 from pytest_isolate.child import exits
 from pytest_isolate.child import program
@@ -174,7 +176,7 @@ class Replay:
         """Let plugins see the failure of the last report, when that was shown."""
         report = self._sent[-1]
         if data.get("shown"):
-            _compat.note_shown_by_debugger(report)
+            terminal_reporter.note_shown_by_debugger(report)
         error = surrogates.of_chain(data.get("chain", ()))
         if error is None:
             return
@@ -299,7 +301,7 @@ class Replay:
         self._death = death
         earlier, self._held = self._held, None
         last = earlier or (self.reports[-1] if self.reports else None)
-        with nullcontext() if death.ours else _compat.expecting_failure(self.item):
+        with nullcontext() if death.ours else phases.expecting_failure(self.item):
             failed = self._fail(when, death.text, self._since)
         failed.sections[:0] = last.sections if last is not None else []
         if self._extras:
@@ -383,16 +385,15 @@ class Replay:
             self._held.sections.append((f"{name} after teardown", text))
 
     def _tear_down(self, nextitem: pytest.Item | None, held: pytest.TestReport) -> None:
-        torn = _compat.tear_down(self.item, nextitem)
+        torn = teardown.tear_down(self.item, nextitem)
         if torn is None:
             return
-        call, sections = torn
-        if call.excinfo is None:
-            held.sections += sections
-            held.duration += call.duration
+        if torn.call.excinfo is None:
+            held.sections += torn.sections
+            held.duration += torn.call.duration
             return
-        report = self.item.ihook.pytest_runtest_makereport(item=self.item, call=call)
-        report.sections = [*held.sections, *sections]
+        report = self.item.ihook.pytest_runtest_makereport(item=self.item, call=torn.call)
+        report.sections = [*held.sections, *torn.sections]
         if held.failed:
             self._add(held)
         self._held = report

@@ -19,7 +19,9 @@ from typing import Final
 from typing import assert_never
 from typing import final
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import capture
+from pytest_isolate._compat import hookimpls
+from pytest_isolate._compat import phases
 from pytest_isolate.child import executors
 from pytest_isolate.child import program
 from pytest_isolate.child import watchdogs
@@ -100,7 +102,7 @@ class Runner:
         self._last: pytest.Item | None = None
         self._warnings: list[dict[str, Any]] = []  #: of the running item
         self._hooks = NO_HOOKS
-        self._reporters: _compat.Unhooking | None = None
+        self._reporters: hookimpls.Unhooking | None = None
         self._plugins = -1  #: how many there were when the two were found
         config.pluginmanager.register(self.forwarder, "isolate-forwarder")
         config.add_cleanup(self.sandboxes.close)
@@ -186,7 +188,7 @@ class Runner:
         # A session within a test of pytest's own kind may do without this plugin.
         policy = policy_of(item) if item.config is self._config else None
         if policy is None or isinstance(self.sandboxes.resolve(policy), Unconfined):
-            return _compat.runtestprotocol(item, log=log, nextitem=nextitem)
+            return phases.runtestprotocol(item, log=log, nextitem=nextitem)
         self.integrations.begins(item)
         replay = self._replay(item, policy, nextitem, log=log and not self.integrations.rerun)
         self._warnings += replay.warnings
@@ -200,16 +202,16 @@ class Runner:
         self._look_at_plugins()
         return self._hooks
 
-    def reporters(self, session: pytest.Session) -> _compat.Unhooking:
+    def reporters(self, session: pytest.Session) -> hookimpls.Unhooking:
         """Return how reporters leave their hooks in a test process."""
         self._look_at_plugins()
         if self._reporters is None:
-            self._reporters = _compat.without_reporters(self._config, (self.forwarder, session))
+            self._reporters = hookimpls.without_reporters(self._config, (self.forwarder, session))
         return self._reporters
 
     def _look_at_plugins(self) -> None:
         """See whether there are other plugins than last time."""
-        plugins = _compat.number_of_plugins(self._config)
+        plugins = hookimpls.number_of_plugins(self._config)
         if plugins != self._plugins:
             self._plugins, self._hooks = plugins, find_hooks(self._config)
             self._reporters = None
@@ -296,7 +298,7 @@ def _run(
         stacks = interaction.own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
         gate = interaction.gate(stack, replay) if interaction.talks_live(config) else -1
         connection = debugger.connect(stack)
-        watchdog = watchdogs.pause(stack, _compat.capture_files(config).values())
+        watchdog = watchdogs.pause(stack, capture.capture_files(config).values())
         interrupts = interaction.Interrupts(shared=interaction.wants_debugger(config))
         interrupts.attend(stack)
         capabilities = runner.sandboxes.capabilities
@@ -326,7 +328,7 @@ def _run(
             env=dict(policy.env),
             pass_env=policy.kept,
             keep_fds=(
-                *_compat.inherited_fds(config),
+                *capture.inherited_fds(config),
                 *output.fds,
                 *watchdog.fds,
                 stacks,
@@ -347,7 +349,7 @@ def _run(
             replay.failed = shells.open_for_report
         line = memory_plot.wanted(config, sandbox.alarm)
         house = output.keep_house
-        _compat.flush_streams(config)
+        capture.flush_streams(config)
         last_words = _last_words(stacks)
         # Before the fork, and not while the test runs: until the process ends, every page that is
         # written to here is copied.

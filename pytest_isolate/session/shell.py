@@ -19,7 +19,8 @@ from typing import final
 
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import capture
+from pytest_isolate._compat import terminal_reporter
 from pytest_isolate.options import distributes
 from pytest_isolate.options import switched_off
 from pytest_isolate.options import wants_shell
@@ -59,7 +60,7 @@ def check(config: pytest.Config) -> None:
     if distributes(config) or hasattr(config, "workerinput"):
         msg = f"{_FLAG} is incompatible with distributing tests; try using -n0"
         raise pytest.UsageError(msg)
-    with _compat.uncaptured(config):
+    with capture.uncaptured(config):
         if not terminal.is_there():
             msg = f"{_FLAG}: standard input is not a terminal, and a shell needs one"
             raise pytest.UsageError(msg)
@@ -97,8 +98,8 @@ class Shells:
         self._is_over = True
 
     def _open(self, what: str) -> None:
-        _compat.end_line(self._item.config)
-        with _compat.uncaptured(self._item.config), terminal.lent(), self._interrupts.looking():
+        terminal_reporter.end_line(self._item.config)
+        with capture.uncaptured(self._item.config), terminal.lent(), self._interrupts.looking():
             directory = self._directory()
             _say(
                 _rule(f"shell in the sandbox of {self._item.nodeid}"),

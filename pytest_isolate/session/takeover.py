@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 from typing import Final
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import hookimpls
+from pytest_isolate._compat import phases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ _NAME: Final = "runtestprotocol"
 
 def take_over(config: pytest.Config, protocol: Callable[..., list[pytest.TestReport]]) -> None:
     """Let *protocol* be called by all plugins that would call pytest's, until the session ends."""
-    original = _compat.running_protocol()
+    original = phases.running_protocol()
     for plugin in config.pluginmanager.get_plugins():
         module = plugin if isinstance(plugin, ModuleType) else _module_of(plugin)
         if getattr(module, _NAME, None) is original:
@@ -37,7 +38,7 @@ def runners(config: pytest.Config) -> list[str]:
     return [
         impl.plugin_name
         for impl in config.hook.pytest_runtest_protocol.get_hookimpls()
-        if not (impl.wrapper or impl.hookwrapper or _compat.is_pytests(impl.plugin))
+        if not (impl.wrapper or impl.hookwrapper or hookimpls.is_pytests(impl.plugin))
     ]
 
 

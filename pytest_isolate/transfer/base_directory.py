@@ -16,7 +16,7 @@ from typing import final
 
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import tmpdir
 from pytest_isolate.sandbox import own
 from pytest_isolate.sandbox.own import Made
 from pytest_isolate.wire.real_os import RealOS
@@ -95,7 +95,7 @@ class Base:
             return
         made, self._position = own.read_register(self.register, self._position)
         for one in made:
-            _compat.skip_directory_number(self._config, one.prefix, one.number)
+            tmpdir.skip_directory_number(self._config, one.prefix, one.number)
             self._known |= {one.name, one.link}
         self._made += made
         if self._store:
@@ -153,7 +153,7 @@ def note_directories(config: pytest.Config, register: int) -> None:
     """Write down in *register* which directories the test of this process makes, if it is one."""
     if register >= 0:
         config.stash[_notes_key] = notes = _Notes(register)
-        _compat.note_directories(config, notes.add)
+        tmpdir.note_directories(config, notes.add)
 
 
 def has_news(config: pytest.Config) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 from pytest_isolate.wire.real_os import RealOS
 
 if sys.platform == "linux":
-    from pytest_isolate.sandbox.linux import libc
+    from pytest_isolate.sandbox.linux import files
 
 _SLACK: Final = 8 * 1024 * 1024  #: how much more a file may take before a hole is made
 _BLOCK: Final = 512  #: the unit of `st_blocks`, see stat(3type)
@@ -35,7 +35,7 @@ def trim(fd: int, kept: int) -> bool:
     if status.st_size <= stays or status.st_blocks * _BLOCK <= stays + _SLACK:
         return False
     try:
-        libc.punch_hole(fd, half, status.st_size - stays)
+        files.punch_hole(fd, half, status.st_size - stays)
     except OSError:
         RealOS.ftruncate(fd, half)
     return True

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import capture
 from pytest_isolate.sandbox.linux import mountinfo
 from pytest_isolate.transfer import bounded_file
 from pytest_isolate.wire.real_os import RealOS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pytest
     from typing_extensions import Buffer
 
-    from pytest_isolate._compat import LogCaptureHandler
+    from pytest_isolate._compat.capture import LogCaptureHandler
 
 #: How much of a stream is kept, in bytes.
 KEPT: Final = 16 * 1024 * 1024
@@ -55,8 +55,8 @@ class Output:
     def __init__(self, config: pytest.Config, *, cap: int | None) -> None:
         self._config = config
         self._kept = kept(cap)
-        streams = {*_compat.capture_files(config), *_compat.capture_streams(config)}
-        if _compat.log_handler(config) is not None:
+        streams = {*capture.capture_files(config), *capture.capture_streams(config)}
+        if capture.log_handler(config) is not None:
             streams.add(_LOG)
         self._files: dict[int, IO[bytes]] = {
             stream: tempfile.TemporaryFile(buffering=0, dir=_place())  # noqa: SIM115  # closed by close
@@ -80,20 +80,20 @@ class Output:
 
     def redirect(self) -> None:
         """Let what is captured go here, in the test process."""
-        for stream, fd in _compat.capture_files(self._config).items():
+        for stream, fd in capture.capture_files(self._config).items():
             os.dup2(self._files[stream].fileno(), fd, inheritable=False)
-        _compat.bound_captures(
+        capture.bound_captures(
             self._config,
             partial(bounded_file.fits, kept=self._kept),
             partial(bounded_file.read, kept=self._kept, errors="replace"),
         )
-        for stream, memory in _compat.capture_streams(self._config).items():
+        for stream, memory in capture.capture_streams(self._config).items():
             file = _Captured(self._files[stream].fileno(), self._kept)
             # The object has to stay the same one: `sys.stdout` is set to it when a phase begins.
             io.TextIOWrapper.__init__(
                 memory, file, encoding="UTF-8", newline="", write_through=True
             )
-        if (handler := _compat.log_handler(self._config)) is not None:
+        if (handler := capture.log_handler(self._config)) is not None:
             _redirect_log(handler, self._files[_LOG].fileno(), self._kept)
 
     def read(self) -> dict[str, str]:

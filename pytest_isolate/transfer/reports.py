@@ -18,7 +18,7 @@ from typing import get_args
 
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import terminal_reporter
 from pytest_isolate.transfer.untouched import untouched
 from pytest_isolate.wire.typed import KIND
 from pytest_isolate.wire.typed import Packer
@@ -89,7 +89,9 @@ def pack(config: pytest.Config, report: pytest.TestReport, notes: Sequence[Json]
     longrepr = report.longrepr
     if not isinstance(longrepr, str | tuple | None) and not isinstance(data["longrepr"], dict):
         data["longrepr"] = text = str(longrepr)
-        ours["marked"] = _compat.render(longrepr) if hasattr(longrepr, "toterminal") else text
+        ours["marked"] = (
+            terminal_reporter.render(longrepr) if hasattr(longrepr, "toterminal") else text
+        )
     if data.get("$report_type") not in {None, "TestReport", "CollectReport"}:
         data["$report_type"] = "TestReport"  # a subclass that brought no serializer of its own
     for name in data.keys() - _PYTESTS:
@@ -256,7 +258,7 @@ _FORMS: Final[dict[str, Callable[[object], bool]]] = {
 def _check_text(longrepr: object) -> None:
     """Raise what showing *longrepr* would raise: far from here, where it would end the session."""
     if hasattr(longrepr, "toterminal"):
-        _compat.render(longrepr)
+        terminal_reporter.render(longrepr)
         crash = getattr(longrepr, "reprcrash", None)
         if crash is not None and [type(one) for one in _parts(crash)] != [str, int, str]:
             msg = "its place is none"

@@ -13,7 +13,8 @@ from typing import final
 
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import records
+from pytest_isolate._compat import terminal_reporter
 from pytest_isolate.transfer import base_directory
 from pytest_isolate.wire.frames import Event
 
@@ -37,10 +38,10 @@ class SessionState:
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
-        self._properties = len(_compat.testsuite_properties(item.config))
+        self._properties = len(records.testsuite_properties(item.config))
         self._recorders: dict[int, str] = {}  #: wide fixtures, by the property's number
-        self._attributes = dict(_compat.xml_attributes(item))
-        self._cursor = _compat.cursor(item.config)
+        self._attributes = dict(records.xml_attributes(item))
+        self._cursor = terminal_reporter.cursor(item.config)
         self._subtests = 0
 
     @pytest.hookimpl(wrapper=True)
@@ -48,7 +49,7 @@ class SessionState:
         self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Take note of the properties that a fixture of a wide scope records."""
-        properties = _compat.testsuite_properties(self._item.config)
+        properties = records.testsuite_properties(self._item.config)
         before = len(properties)
         try:
             return (yield)
@@ -66,20 +67,20 @@ class SessionState:
     def entries(self) -> Iterator[Event]:
         """Yield each change."""
         config = self._item.config
-        for name, value in _compat.testsuite_properties(config)[self._properties :]:
+        for name, value in records.testsuite_properties(config)[self._properties :]:
             recorder = self._recorders.get(self._properties, "")
             self._properties += 1
             fact = {"name": name, "value": value, "recorder": recorder}
             yield Event("testsuite_property", fact)
-        for name, value in _compat.xml_attributes(self._item).items():
+        for name, value in records.xml_attributes(self._item).items():
             if self._attributes.get(name) != value:
                 self._attributes[name] = value
                 yield Event("xml_attribute", {"name": name, "value": value})
-        failed = _compat.failed_subtests(config).get(_compat.subtests_name(self._item), 0)
+        failed = records.failed_subtests(config).get(records.subtests_name(self._item), 0)
         if failed != self._subtests:
             self._subtests = failed
             yield Event("failed_subtests", {"count": failed})
-        if (cursor := _compat.cursor(config)) != self._cursor:
+        if (cursor := terminal_reporter.cursor(config)) != self._cursor:
             self._cursor = cursor
             yield Event("cursor", cursor)
         if base_directory.has_news(config):
@@ -92,13 +93,13 @@ def enter(item: pytest.Item, name: str, change: Json) -> None:
         case "testsuite_property", {"name": str(), "value": str(), "recorder": str()}:
             _enter_fact(item.config, change["name"], change["value"], change["recorder"])
         case "xml_attribute", {"name": str(key), "value": str(value)}:
-            _compat.xml_attributes(item)[key] = value
+            records.xml_attributes(item)[key] = value
         case "directories", _:
             base_directory.look(item.config)
         case "failed_subtests", {"count": int(count)}:
-            _compat.failed_subtests(item.config)[_compat.subtests_name(item)] = count
+            records.failed_subtests(item.config)[records.subtests_name(item)] = count
         case "cursor", {"line": str(line), "ended": bool(ended)}:
-            _compat.move_cursor(item.config, line, ended=ended)
+            terminal_reporter.move_cursor(item.config, line, ended=ended)
         case _:
             pass
 
@@ -108,4 +109,4 @@ def _enter_fact(config: pytest.Config, name: str, value: str, recorder: str) -> 
     facts = config.stash.setdefault(_facts_key, set())
     if not recorder or (recorder, name, value) not in facts:
         facts.add((recorder, name, value))
-        _compat.testsuite_properties(config).append((name, value))
+        records.testsuite_properties(config).append((name, value))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import hookimpls
 from pytest_isolate.transfer import caught_warnings
 from pytest_isolate.transfer import stop_requests
 
@@ -62,7 +62,7 @@ def interact(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Test
     hook that wants one can fail, which is told and ends nothing.
     """
     try:
-        _compat.of_others(item, "pytest_exception_interact")(node=item, call=call, report=report)
+        hookimpls.of_others(item, "pytest_exception_interact")(node=item, call=call, report=report)
     except Exception as error:  # noqa: BLE001  # anybody's code
         kind = type(error).__name__
         msg = (

@@ -48,7 +48,7 @@ class Backend(Protocol):
     def arm(self, group: str, cap: int) -> dict[str, int]:
         """Have the cap of memory in the directory *group* ring before the kernel kills for it.
 
-        Return descriptors by name, see `oom_notifier`; none where the kernel cannot do that.
+        Return descriptors by name, see `oom_terms`; none where the kernel cannot do that.
         """
 
     def kill(self, group: str) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from typing import final
 
 from pytest_isolate.sandbox.cgroups import cgroupfs
-from pytest_isolate.sandbox.cgroups import oom_notifier
 from pytest_isolate.sandbox.cgroups import refusals
 from pytest_isolate.sandbox.cgroups import shown
 from pytest_isolate.sandbox.cgroups.backend import wanted
+from pytest_isolate.sandbox.cgroups.oom_terms import DIRECTORY
 from pytest_isolate.sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Group:
 
     @property
     def alarm_fds(self) -> Mapping[str, int]:
-        """Descriptors for `alarm_of`, by label; none before `arm`."""
+        """Descriptors for `oom_notifier.alarm_of`, by label; none before `arm`."""
         return self._alarm_fds
 
     @property
@@ -97,7 +97,7 @@ class Group:
                 fds = backend.arm(path, cap)
                 if fds:
                     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-                    fds[oom_notifier.DIRECTORY] = os.open(path, flags)
+                    fds[DIRECTORY] = os.open(path, flags)
                 version = backend.place.version
                 self._alarm_fds |= {f"{version}.{name}": fd for name, fd in fds.items()}
 

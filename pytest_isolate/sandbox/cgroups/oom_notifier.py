@@ -8,6 +8,8 @@ On version 2 the cap is `memory.high`, where the kernel slows the group down and
 `memory.max` lies a margin above it. On version 1 a threshold rings at the cap, and the limit lies
 above it, with the OOM killer off: who needs still more waits there. Either way nobody lives above
 the cap: in the end it is the limit again, and the kernel drops what it can and kills if it must.
+
+This is the side of who waits. The keeper arms the groups, see `v1` and `v2`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from __future__ import annotations
 from abc import ABC
 from abc import abstractmethod
 from contextlib import suppress
-import errno
 import os
 import select
 from typing import TYPE_CHECKING
@@ -23,38 +24,17 @@ from typing import Final
 from typing import Protocol
 from typing import final
 
-from pytest_isolate.sandbox.cgroups import cgroupfs
+from pytest_isolate.sandbox.cgroups.oom_terms import BELL
+from pytest_isolate.sandbox.cgroups.oom_terms import DENIALS
+from pytest_isolate.sandbox.cgroups.oom_terms import DIRECTORY
+from pytest_isolate.sandbox.cgroups.oom_terms import legacy_margin
+from pytest_isolate.sandbox.cgroups.oom_terms import unified_margin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Labels of the descriptors that an alarm is made of, after the version: `v1.alarm`.
-BELL: Final = "alarm"
-DENIALS: Final = "denials"
-DIRECTORY: Final = "group"
 _TRIES: Final = 3
-_MARGIN_SHARE: Final = 16
 _LONGEST: Final = 1 << 16
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-
-
-def margin(cap: int, least: int) -> int:
-    """Return the bytes above *cap* in which a process can say where it is, *least* or more."""
-    return max(least, cap // _MARGIN_SHARE) // _PAGE * _PAGE
-
-
-def legacy_margin(cap: int) -> int:
-    """Return the margin of version 1, which is filled as fast as memory can be written to."""
-    return margin(cap, 8 << 20)
-
-
-def unified_margin(cap: int) -> int:
-    """Return the margin of version 2, in which the kernel slows the group down.
-
-    It does so with the square of the share of *cap*: to fill a sixteenth takes a second or more
-    (mm/memcontrol.c, calculate_high_delay).
-    """
-    return margin(cap, 1 << 20)
 
 
 class Alarm(Protocol):
@@ -310,51 +290,3 @@ def alarm_of(descriptors: Mapping[str, int], cap: int | None) -> Alarm | None:
     if cap is not None and f"v2.{BELL}" in descriptors:
         return UnifiedAlarm(descriptors, cap)
     return None
-
-
-# --- in the process that makes the groups ---
-
-
-def arm_legacy(group: str, cap: int) -> dict[str, int]:
-    """Let *group* ring at *cap*, and switch its OOM killer off above; return what `alarm_of` takes.
-
-    It is empty where the kernel cannot do that (PREEMPT_RT).
-    """
-    fds = {name: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for name in (BELL, DENIALS)}
-    try:
-        # The limit of memory and swap leaves room to raise the one of memory alone: changing it
-        # would wake who waits, too early. That nothing is swapped is up to swappiness then.
-        cgroupfs.write(f"{group}/memory.swappiness", "0")
-        with suppress(FileNotFoundError):
-            cgroupfs.write(
-                f"{group}/memory.memsw.limit_in_bytes", str(cap + 4 * legacy_margin(cap))
-            )
-        _notify(group, "memory.usage_in_bytes", fds[BELL], f" {cap}")
-        _notify(group, "memory.oom_control", fds[BELL])
-        _notify(group, "memory.oom_control", fds[DENIALS])
-        cgroupfs.write(f"{group}/memory.oom_control", "1")
-        cgroupfs.write(f"{group}/memory.limit_in_bytes", str(cap + legacy_margin(cap)))
-    except OSError as error:
-        for fd in fds.values():
-            os.close(fd)
-        if error.errno in {errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EPERM}:
-            return {}
-        raise
-    return fds
-
-
-def _notify(group: str, name: str, eventfd: int, arguments: str = "") -> None:
-    control = os.open(f"{group}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        cgroupfs.write(f"{group}/cgroup.event_control", f"{eventfd} {control}{arguments}")
-    finally:
-        os.close(control)
-
-
-def arm_unified(group: str, cap: int) -> dict[str, int]:
-    """Put a margin between *cap* and the hard limit of *group*; return what `alarm_of` takes."""
-    cgroupfs.write(f"{group}/memory.high", str(cap))
-    cgroupfs.write(f"{group}/memory.max", str(cap + unified_margin(cap)))
-    fd = os.open(f"{group}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
-    os.read(fd, _LONGEST)  # a fresh descriptor rings until it is read
-    return {BELL: fd}

@@ -6,6 +6,7 @@ once, so making some under the own group disturbs nobody.
 
 from __future__ import annotations
 
+from contextlib import suppress
 import errno
 import os
 from typing import TYPE_CHECKING
@@ -13,8 +14,10 @@ from typing import Final
 from typing import final
 
 from pytest_isolate.sandbox.cgroups import cgroupfs
-from pytest_isolate.sandbox.cgroups import oom_notifier
 from pytest_isolate.sandbox.cgroups import run_directories
+from pytest_isolate.sandbox.cgroups.oom_terms import BELL
+from pytest_isolate.sandbox.cgroups.oom_terms import DENIALS
+from pytest_isolate.sandbox.cgroups.oom_terms import legacy_margin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +86,7 @@ class LegacyBackend:
 
     def arm(self, group: str, cap: int) -> dict[str, int]:
         """Have the cap of memory ring before the kernel kills for it."""
-        return oom_notifier.arm_legacy(group, cap)
+        return _arm_memory(group, cap)
 
     def kill(self, group: str) -> None:
         """Kill every process in *group*."""
@@ -116,6 +119,42 @@ def _cap_memory(group: str, limit: int) -> str:
         cgroupfs.write(f"{group}/memory.swappiness", "0")
         return "swap not capped"
     return ""
+
+
+def _arm_memory(group: str, cap: int) -> dict[str, int]:
+    """Let *group* ring at *cap*, and switch its OOM killer off above.
+
+    Return what `alarm_of` takes; it is empty where the kernel cannot do that (PREEMPT_RT).
+    """
+    fds = {name: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for name in (BELL, DENIALS)}
+    try:
+        # The limit of memory and swap leaves room to raise the one of memory alone: changing it
+        # would wake who waits, too early. That nothing is swapped is up to swappiness then.
+        cgroupfs.write(f"{group}/memory.swappiness", "0")
+        with suppress(FileNotFoundError):
+            cgroupfs.write(
+                f"{group}/memory.memsw.limit_in_bytes", str(cap + 4 * legacy_margin(cap))
+            )
+        _notify(group, "memory.usage_in_bytes", fds[BELL], f" {cap}")
+        _notify(group, "memory.oom_control", fds[BELL])
+        _notify(group, "memory.oom_control", fds[DENIALS])
+        cgroupfs.write(f"{group}/memory.oom_control", "1")
+        cgroupfs.write(f"{group}/memory.limit_in_bytes", str(cap + legacy_margin(cap)))
+    except OSError as error:
+        for fd in fds.values():
+            os.close(fd)
+        if error.errno in {errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EPERM}:
+            return {}
+        raise
+    return fds
+
+
+def _notify(group: str, name: str, eventfd: int, arguments: str = "") -> None:
+    control = os.open(f"{group}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        cgroupfs.write(f"{group}/cgroup.event_control", f"{eventfd} {control}{arguments}")
+    finally:
+        os.close(control)
 
 
 def _cap_cpu(group: str, cpus: float) -> None:

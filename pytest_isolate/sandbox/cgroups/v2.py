@@ -20,8 +20,9 @@ from typing import final
 
 from pytest_isolate.sandbox.cgroups import cgroupfs
 from pytest_isolate.sandbox.cgroups import delegation
-from pytest_isolate.sandbox.cgroups import oom_notifier
 from pytest_isolate.sandbox.cgroups import run_directories
+from pytest_isolate.sandbox.cgroups.oom_terms import BELL
+from pytest_isolate.sandbox.cgroups.oom_terms import unified_margin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _CPU_PERIOD_US: Final = 100_000
 _LEAST_CPU_QUOTA_US: Final = 1_000
+_LONGEST: Final = 1 << 16  #: bytes that are read at once
 #: How long another run may take to come or go.
 _LOCK_LIMIT: Final = 10.0
 
@@ -110,7 +112,7 @@ class UnifiedBackend:
 
     def arm(self, group: str, cap: int) -> dict[str, int]:
         """Have the cap of memory ring before the kernel kills for it."""
-        return oom_notifier.arm_unified(group, cap)
+        return _arm_memory(group, cap)
 
     def kill(self, group: str) -> None:
         """Kill every process in *group*."""
@@ -143,3 +145,12 @@ def _cap_memory(group: str, limit: int) -> str:
         lacks = "swap not capped"
     cgroupfs.write(f"{group}/memory.max", str(limit))
     return lacks
+
+
+def _arm_memory(group: str, cap: int) -> dict[str, int]:
+    """Put a margin between *cap* and the hard limit of *group*; return what `alarm_of` takes."""
+    cgroupfs.write(f"{group}/memory.high", str(cap))
+    cgroupfs.write(f"{group}/memory.max", str(cap + unified_margin(cap)))
+    fd = os.open(f"{group}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+    os.read(fd, _LONGEST)  # a fresh descriptor rings until it is read
+    return {BELL: fd}

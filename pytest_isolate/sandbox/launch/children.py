@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import signal
 
-from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.linux import signals
 
 
-def set_aside() -> libc.SignalAction | None:
+def set_aside() -> signals.SignalAction | None:
     """Have the status of children kept; return what `put_back` takes."""
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL:
         return None
-    return libc.sigaction(signal.SIGCHLD, None)
+    return signals.sigaction(signal.SIGCHLD, None)
 
 
-def put_back(action: libc.SignalAction | None) -> None:
+def put_back(action: signals.SignalAction | None) -> None:
     """Undo `set_aside`."""
     if action is not None:
-        libc.sigaction(signal.SIGCHLD, action)
+        signals.sigaction(signal.SIGCHLD, action)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
-from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.linux import files
 from pytest_isolate.sandbox.linux import unixdiag
 
 if TYPE_CHECKING:
@@ -125,11 +125,11 @@ class Conduits:
                 _renew_counter(counter)
         # Last: what they wait for is new by now, but for other sets.
         for fd in self.polls:
-            _put(libc.epoll_create(), fd)
+            _put(files.epoll_create(), fd)
         for fd, watches in self.polls.items():
             for watch in watches:
                 with suppress(OSError):  # it was closed meanwhile
-                    libc.epoll_add(fd, watch.fd, watch.events, watch.data)
+                    files.epoll_add(fd, watch.fd, watch.events, watch.data)
 
 
 def _info(fd: int) -> str:
@@ -201,7 +201,7 @@ def _renew_pair(pair: Pair) -> None:
         new = os.pipe2(os.O_CLOEXEC)
         # What is in it stays in the old one too.
         with suppress(BlockingIOError):
-            libc.tee(pair.ends[0][0], new[1], _PIPED)
+            files.tee(pair.ends[0][0], new[1], _PIPED)
     else:
         ends = socket.socketpair(socket.AF_UNIX, pair.way.value)
         new = ends[0].detach(), ends[1].detach()

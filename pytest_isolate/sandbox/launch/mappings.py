@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
-from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.linux import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +53,7 @@ class Mapping:
     def lead_to(self, fd: int, *, shared: bool) -> None:
         """Let it be the same part of the file *fd*; a copy of what it has if not *shared*."""
         flags = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
-        libc.map_over(self.start, self.length, self.protection, flags, fd=fd, offset=self.offset)
+        files.map_over(self.start, self.length, self.protection, flags, fd=fd, offset=self.offset)
 
 
 def has_shared_memory() -> bool:
@@ -148,7 +148,7 @@ def renew(part: tuple[Mapping, ...], largest: int) -> bool:
 def _used(one: Mapping) -> list[tuple[int, int]]:
     """Return where *one* has pages, start and length of each run: to read others makes them."""
     runs: list[tuple[int, int]] = []
-    for number, is_there in enumerate(libc.mincore(one.start, one.length)):
+    for number, is_there in enumerate(files.mincore(one.start, one.length)):
         if is_there & 1:
             start = number * mmap.PAGESIZE
             if runs and sum(runs[-1]) == start:

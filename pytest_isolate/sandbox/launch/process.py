@@ -35,6 +35,7 @@ from pytest_isolate.sandbox.launch.descriptors import inherited
 from pytest_isolate.sandbox.launch.reopening import take_in
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.linux import process_tree
+from pytest_isolate.sandbox.linux import signals
 from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.rootfs import interpreter
 from pytest_isolate.wire.channel import Reader
@@ -76,7 +77,7 @@ class Process:
     pidfd: int
     reader: Reader
     relayed: int  #: the relay's status pipe, or -1
-    aside: libc.SignalAction | None  #: what the caller has made of SIGCHLD, to be put back
+    aside: signals.SignalAction | None  #: what the caller has made of SIGCHLD, to be put back
 
     def wait(self, *, timed_out: bool) -> Exit:
         """Reap the process."""
@@ -180,7 +181,7 @@ class _Child:
         entry: Entry,
         main: Callable[[Writer], None],
         found: Inherited,
-        aside: libc.SignalAction | None,
+        aside: signals.SignalAction | None,
         *,
         writing: int,
         relaying: int,

@@ -6,7 +6,6 @@ lets more out than was planned, and it is always told: `execute` returns a `Shor
 
 from __future__ import annotations
 
-from dataclasses import replace
 import errno
 import os
 import stat
@@ -15,17 +14,18 @@ from typing import Final
 from typing import assert_never
 from typing import final
 
-from pytest_isolate.sandbox import own
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.features import Part
 from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.mounts import attach
 from pytest_isolate.sandbox.mounts import copies
 from pytest_isolate.sandbox.mounts import limits
+from pytest_isolate.sandbox.mounts import stores
 from pytest_isolate.sandbox.mounts.inroot import NewRoot
 from pytest_isolate.sandbox.mounts.overlay import Layers
 from pytest_isolate.sandbox.mounts.overlay import mount_overlay
 from pytest_isolate.sandbox.mounts.overlay import top_directory
-from pytest_isolate.sandbox.mounts.readonly import make_read_only
+from pytest_isolate.sandbox.mounts.proc import ProcMounts
 from pytest_isolate.sandbox.mounts.values import Bind
 from pytest_isolate.sandbox.mounts.values import Copy
 from pytest_isolate.sandbox.mounts.values import Device
@@ -43,17 +43,16 @@ from pytest_isolate.sandbox.mounts.values import Symlink
 from pytest_isolate.sandbox.mounts.values import Sysfs
 from pytest_isolate.sandbox.mounts.values import Tmpfs
 from pytest_isolate.sandbox.shortfalls import Form
-from pytest_isolate.sandbox.shortfalls import Shortfall
+from pytest_isolate.sandbox.shortfalls import Shortfalls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from collections.abc import Mapping
     from collections.abc import Sequence
 
     from pytest_isolate.sandbox.cgroups.shown import Shown
     from pytest_isolate.sandbox.mounts.values import Mount
+    from pytest_isolate.sandbox.shortfalls import Shortfall
 
-_WHITEOUT: Final = 0  #: the device number that hides a name of a lower layer
 _OTHER_CALLS: Final = frozenset({"openat2", "mount_setattr"})
 #: What of a sandbox is missing if a mount of a kind fails; of all others it is the mounts.
 _PARTS: Final[Mapping[type[object], Part]] = {
@@ -106,7 +105,7 @@ def execute(
             except OSError as error:
                 if not _is_gone(mount):
                     raise _failed(mount, error) from None
-        return executor.shortfalls()
+        return executor.shortfalls.all()
     finally:
         root.close()
         os.umask(umask)
@@ -148,27 +147,21 @@ class _Executor:
         store: str,
         groups: Shown | None,
     ) -> None:
-        #: Where it is less, by how: the keys are without a place.
-        self._less: Final[dict[Shortfall, list[str]]] = {}
+        self.shortfalls: Final = Shortfalls()
         self._root: Final = root
         self._layers: Final = layers
         self._store: Final = store
         self._groups: Final = groups
         self._userns: Final = userns
-        self._proc_data: Final = "" if pids_of is None else f"pidns=/proc/{pids_of}/ns/pid"
-        self._proc_is_foreign = False  #: whether /proc is not one of the sandbox's own, in full
+        self._proc: Final = ProcMounts(root, self.shortfalls, userns=userns, pids_of=pids_of)
         self._count = 0
-
-    def shortfalls(self) -> tuple[Shortfall, ...]:
-        """Return each way in which something is less than planned."""
-        return tuple(replace(how, where=tuple(places)) for how, places in self._less.items())
 
     def check_marks(self) -> None:
         """Tell it if overlayfs has no place for its marks."""
         try:
             os.setxattr(self._layers, "user.overlay", b"")
         except OSError as error:
-            self._tell(
+            self.shortfalls.add_refused(
                 Form.LASTING_DIRECTORIES, "of the host", Part.OVERLAY, error, refused="attributes"
             )
 
@@ -191,28 +184,23 @@ class _Executor:
             case Overlay():
                 self._overlay(mount)
             case Own():
-                self._own(mount)
+                stores.show(self._root, mount, self._store, userns=self._userns)
             case Proc():
-                self._proc(mount)
+                self._proc.mount(mount)
             case Sysfs():
                 self._sysfs(mount)
             case DevPts():
                 self._devpts(mount)
             case Mqueue():
-                self._fresh("mqueue", mount.target)
+                attach.fresh(self._root, "mqueue", mount.target)
             case Limits():
                 self._limits(mount)
             case ReadOnly():
-                self._read_only(mount)
+                self._proc.lock(mount)
             case Mask():
-                self._mask(mount)
+                self._proc.mask(mount)
             case _:
                 assert_never(mount)
-
-    def _fresh(self, fstype: str, target: str, flags: int = 0, data: str = "") -> None:
-        place = self._root.make(target, directory=True)
-        libc.mount(fstype, place, fstype, flags, data)
-        self._root.mounted(target, empty=True)
 
     def _directory(self, mount: Directory) -> None:
         if mount.target == "/":
@@ -239,7 +227,7 @@ class _Executor:
     def _tmpfs(self, mount: Tmpfs) -> None:
         size = "" if mount.size is None else f",size={mount.size}"
         flags = 0 if mount.devices else libc.MS_NODEV
-        self._fresh("tmpfs", mount.target, flags, f"mode={mount.mode:o}{size}")
+        attach.fresh(self._root, "tmpfs", mount.target, flags, f"mode={mount.mode:o}{size}")
 
     def _device(self, mount: Device) -> None:
         if not self._userns:
@@ -249,26 +237,12 @@ class _Executor:
                 pass
             else:
                 return
-        self._bind_file(mount.source, mount.target)
-
-    def _bind_file(self, source: str, target: str) -> None:
-        place = self._root.make(target, directory=False)
-        libc.mount(source, place, None, libc.MS_BIND)
-        # A device can be written to all the same, but its mode belongs to the host.
-        make_read_only(self._root.find(target), libc.MOUNT_ATTR_RDONLY, recursive=False)
+        attach.bind_file(self._root, mount.source, mount.target)
 
     def _bind(self, mount: Bind) -> None:
-        place = self._root.make(mount.target, directory=mount.directory)
-        recursive = libc.MS_REC if mount.recursive else 0
-        libc.mount(mount.source, place, None, libc.MS_BIND | recursive)
-        self._root.mounted(mount.target, empty=False)
-        if mount.read_only:
-            attributes = libc.MOUNT_ATTR_RDONLY | libc.MOUNT_ATTR_NODEV
-            place = self._root.find(mount.target)
-            make_read_only(place, attributes, recursive=mount.recursive)
-            if mount.lesser:
-                how = Shortfall(form=Form.READ_ONLY, part=Part.OVERLAY, why=mount.lesser)
-                self._less.setdefault(how, []).append(mount.target)
+        attach.bind(self._root, mount)
+        if mount.read_only and mount.lesser:
+            self.shortfalls.add(Form.READ_ONLY, mount.target, Part.OVERLAY, mount.lesser)
 
     def _copy(self, mount: Copy) -> None:
         if why := copies.copy(self._root, mount):
@@ -289,119 +263,37 @@ class _Executor:
         except OSError as error:
             # A bind of a directory with locked mounts below is refused, unless it has them all.
             self._bind(Bind(target=mount.target, source=mount.lower, recursive=self._userns))
-            self._tell(Form.READ_ONLY, mount.target, Part.OVERLAY, error)
+            self.shortfalls.add_refused(Form.READ_ONLY, mount.target, Part.OVERLAY, error)
         self._root.mounted(mount.target, empty=False)
-
-    def _own(self, mount: Own) -> None:
-        upper, work = own.upper(self._store), own.work(self._store)
-        place = self._root.make(mount.target, directory=True)
-        top_directory(upper, mount.source)
-        source, depth = upper, 0
-        if mount.over:
-            try:
-                # The stores are not to be seen in it.
-                os.mknod(f"{upper}/{own.STORES}", stat.S_IFCHR, _WHITEOUT)
-                # It is not used again, so there is no need to wait for the disk at its end.
-                layers = Layers(lower=mount.source, upper=upper, work=work)
-                mount_overlay(place, layers, "volatile", userns=self._userns)
-                # Closed by overlayfs, it could not be removed by who owns it and is not root.
-                os.chmod(f"{work}/work", 0o700)
-                source = ""
-            except OSError:
-                source, depth = mount.source, libc.MS_REC
-        if source:
-            libc.mount(source, place, None, libc.MS_BIND | depth)
-        self._root.mounted(mount.target, empty=False)
-
-    def _proc(self, mount: Proc) -> None:
-        """Mount a proc, or what comes nearest to it.
-
-        In a user namespace the kernel refuses one where the caller's own is partly covered, as a
-        container's is: what is covered would be uncovered. One without it may do (Linux 7.2).
-        """
-        if self._proc_is_foreign:
-            return  # there is nothing that a nested sandbox could go by
-        refusal: PermissionError | None = None
-        for form, flags, data in self._forms(mount):
-            try:
-                self._fresh("proc", mount.target, flags, data)
-            except PermissionError as error:
-                refusal = refusal or error
-            else:
-                self._proc_is_foreign = form is Form.PROCESSES_ALONE
-                if form is not None and refusal is not None:
-                    self._tell(form, mount.target, Part.PROC, refusal)
-                return
-        if refusal is not None:
-            if not self._userns:
-                raise refusal
-            self._bind(Bind(target=mount.target, source="/proc", recursive=True))
-            self._proc_is_foreign = True
-            self._tell(Form.HOST_PROCESSES, mount.target, Part.PROC, refusal)
-
-    def _forms(self, mount: Proc) -> Iterator[tuple[Form | None, int, str]]:
-        """Yield what to try in turn: what it lacks, flags and data."""
-        if not mount.read_only:
-            yield None, 0, self._proc_data
-        # Inside another sandbox only a read-only one may be mounted anew.
-        yield None if mount.read_only else Form.READ_ONLY, libc.MS_RDONLY, self._proc_data
-        if self._userns:
-            yield Form.PROCESSES_ALONE, 0, "subset=pid"
 
     def _sysfs(self, mount: Sysfs) -> None:
         with limits.kept(self._root, mount.keeps, moves=not self._userns):
             try:
-                self._fresh("sysfs", mount.target, libc.MS_RDONLY)
+                attach.fresh(self._root, "sysfs", mount.target, libc.MS_RDONLY)
             except PermissionError as error:
                 self._bind(Bind(target=mount.target, source="/sys"))
-                self._tell(Form.HOST_DEVICES, mount.target, Part.SYSFS, error)
+                self.shortfalls.add_refused(Form.HOST_DEVICES, mount.target, Part.SYSFS, error)
 
     def _limits(self, mount: Limits) -> None:
         try:
             limits.show(self._root, mount, self._groups, self._layer("limit"))
         except OSError as error:
             limits.cover(self._root, mount)
-            self._tell(Form.HIDDEN_LIMITS, mount.target, Part.CGROUP, error)
+            self.shortfalls.add_refused(Form.HIDDEN_LIMITS, mount.target, Part.CGROUP, error)
 
     def _devpts(self, mount: DevPts) -> None:
         gid = "" if mount.gid is None else f",gid={mount.gid}"
         data = f"newinstance,ptmxmode=0666,mode=620{gid}"
         try:
-            self._fresh("devpts", mount.target, 0, data)
+            attach.fresh(self._root, "devpts", mount.target, 0, data)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
             # devpts belongs to user 0, who is unknown in this user namespace.
-            self._tell(Form.NO_TERMINALS, mount.target, Part.DEVPTS, error)
-
-    def _mask(self, mount: Mask) -> None:
-        if not (self._proc_is_foreign and self._is_out_of_reach(mount.target)):
-            self._bind_file("/dev/null", mount.target)
-
-    def _read_only(self, mount: ReadOnly) -> None:
-        if self._proc_is_foreign and self._is_out_of_reach(mount.target):
-            return
-        place = self._root.find(mount.target)
-        libc.mount(place, place, None, libc.MS_BIND)
-        place = self._root.find(mount.target)
-        make_read_only(place, libc.MOUNT_ATTR_RDONLY, recursive=False)
-
-    def _is_out_of_reach(self, target: str) -> bool:
-        """Return whether *target* is not there, or read-only as it is."""
-        try:
-            flags = os.statvfs(self._root.find(target)).f_flag
-        except FileNotFoundError:
-            return True
-        return bool(flags & os.ST_RDONLY)
+            self.shortfalls.add_refused(Form.NO_TERMINALS, mount.target, Part.DEVPTS, error)
 
     def _layer(self, kind: str) -> str:
         return f"{self._layers}/{self._count}.{kind}"
-
-    def _tell(
-        self, form: Form, target: str, part: Part, error: OSError, *, refused: str = ""
-    ) -> None:
-        how = Shortfall(form=form, part=part, refused=refused or part, code=error.errno or 0)
-        self._less.setdefault(how, []).append(target)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -33,7 +33,7 @@ UNIFIED: Final = ""
 _UNIFIEDS_NAME: Final = "unified"  #: of its directory beside those of version 1
 _MEMORY: Final = "memory"
 #: The files of the limit, by version. Where the kernel's limit lies a little above the cap, see
-#: `cgroups.alarm`, it is the cap that programs have to know.
+#: `cgroups.oom_notifier`, it is the cap that programs have to know.
 _UNIFIED_LIMIT: Final = "memory.max"
 _LEGACY_LIMIT: Final = "memory.limit_in_bytes"
 

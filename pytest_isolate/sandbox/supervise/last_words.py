@@ -18,7 +18,7 @@ import signal
 from typing import TYPE_CHECKING
 from typing import Final
 
-from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.linux import signals
 from pytest_isolate.sandbox.linux.procfs import catches
 from pytest_isolate.sandbox.linux.procfs import waiting_thread
 from pytest_isolate.wire.real_os import RealOS
@@ -123,7 +123,7 @@ def answer(file: int, *, alone: int, number: int) -> None:
     """Have this process write its stacks to *file*, in the order in which it is asked for them."""
     faulthandler.register(number, file)
     faulthandler.register(alone, file, all_threads=False)
-    libc.block_during(alone, number)  # faulthandler passes over what comes while it writes
+    signals.block_during(alone, number)  # faulthandler passes over what comes while it writes
 
 
 def ask(process: Process, words: LastWords, alarm: Alarm | None = None) -> bool:
@@ -144,9 +144,9 @@ def ask(process: Process, words: LastWords, alarm: Alarm | None = None) -> bool:
         alarm.make_room()
     with suppress(ProcessLookupError, PermissionError):  # it has ended, or become another user's
         if thread and hears:
-            libc.tgkill(pid, thread, words.alone)
+            signals.tgkill(pid, thread, words.alone)
         if thread:
-            libc.tgkill(pid, thread, words.number)
+            signals.tgkill(pid, thread, words.number)
         else:
             signal.pidfd_send_signal(process.pidfd, words.number)
     if alarm is not None and waiting is not None:

@@ -17,7 +17,8 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from pytest_isolate import _compat
+from pytest_isolate._compat import hookimpls
+from pytest_isolate._compat import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +35,8 @@ Roots: TypeAlias = tuple[tuple[Place, object], ...]
 #: Hooks that run a test's or a fixture's code within the implementation, or that are another
 #: process's: what changes there is no note.
 _UNWATCHED: Final = frozenset({
-    *_compat.REPORTER_HOOKS,
-    *_compat.HOOKS_OF_BOTH,
+    *hookimpls.REPORTER_HOOKS,
+    *hookimpls.HOOKS_OF_BOTH,
     "pytest_pyfunc_call",
     "pytest_runtest_protocol",
     "pytest_runtestloop",
@@ -89,7 +90,7 @@ def find_hooks(config: pytest.Config) -> Hooks:
     """Return the hook implementations of other plugins and conftests, as they are now."""
     hooks = tuple(
         Hook(impl, tuple(_roots_of_plugin(impl)))
-        for name, caller in _compat.hook_callers(config)
+        for name, caller in hookimpls.hook_callers(config)
         if name not in _UNWATCHED
         for impl in caller.get_hookimpls()
         if may_note(_module_of(impl.plugin))
@@ -188,7 +189,7 @@ def attributes(owner: object) -> Mapping[str, Any] | None:
     if isinstance(owner, ModuleType | type):
         return {name: held[name] for name in _names_of_data(owner)}
     if isinstance(owner, pytest.Item | pytest.Collector | pytest.Config):
-        return {name: held[name] for name in held.keys() - _compat.OWN_ATTRIBUTES}
+        return {name: held[name] for name in held.keys() - records.OWN_ATTRIBUTES}
     return dict(held)
 
 
@@ -219,7 +220,7 @@ def entries(owner: object) -> MutableMapping[Any, Any] | None:
     """Return the entries of a dict or a stash of pytest's, else `None`."""
     if isinstance(owner, dict | WeakKeyDictionary):
         return owner
-    return _compat.stashed(owner) if isinstance(owner, pytest.Stash) else None
+    return records.stashed(owner) if isinstance(owner, pytest.Stash) else None
 
 
 def is_part(owner: object, value: object) -> bool:
@@ -256,6 +257,6 @@ def is_made_by_others(value: object) -> bool:
 def may_be_set(owner: object, name: str) -> bool:
     """Return whether a note may be an attribute *name* of *owner*."""
     if isinstance(owner, pytest.Item | pytest.Collector | pytest.Config):
-        return name not in _compat.OWN_ATTRIBUTES and not hasattr(type(owner), name)
+        return name not in records.OWN_ATTRIBUTES and not hasattr(type(owner), name)
     now = vars(owner).get(name)
     return not name.startswith("__") and not isinstance(now, type | FunctionType | ModuleType)

@@ -83,7 +83,7 @@ def test_without_holes_the_head_stays_and_what_follows(
     def refuse(*_: int) -> None:
         raise OSError
 
-    monkeypatch.setattr("pytest_isolate.sandbox.linux.libc.punch_hole", refuse)
+    monkeypatch.setattr("pytest_isolate.sandbox.linux.files.punch_hole", refuse)
     fill(fd, 100)
 
     assert bounded_file.trim(fd, KEPT)
