@@ -93,7 +93,7 @@ def enter_root(order: Order, *, userns: bool, pids_of: int | None = None) -> tup
         order.plan.inner, order.newroot, order.layers, userns=userns, pids_of=pids_of
     )
     os.chdir(order.newroot)
-    return (*notes, *change_root(order.spec))
+    return (*notes, *_change_root(order.spec))
 
 
 def set_up_network(order: Order, *, userns: bool) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ def _give_network(order: Order, proc: str) -> str:
     return ""
 
 
-def change_root(spec: Spec) -> tuple[str, ...]:
+def _change_root(spec: Spec) -> tuple[str, ...]:
     """Make the current directory, a mount point, the root; return a note if it is less so."""
     try:
         libc.pivot_root(".", ".")
