@@ -5,6 +5,8 @@ A keeper makes them, and finds at its start who it is and what is mounted: so ea
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace
 import encodings.idna  # noqa: F401  # for getaddrinfo, before the library is out of reach
@@ -26,7 +28,6 @@ from pytest_isolate.sandbox.keeper import service
 from pytest_isolate.sandbox.launch.entry import Entry
 from pytest_isolate.sandbox.linux import capabilities
 from pytest_isolate.sandbox.linux import libc  # the calls that Python lacks
-from pytest_isolate.sandbox.linux import mountinfo
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.pool import Pool
 from pytest_isolate.sandbox.supervise import execution
@@ -239,24 +240,16 @@ def sandbox(identity: Identity) -> Iterator[Maker]:
 
     Its second argument mounts what the machine is to have, as the machine's root.
     """
-    made: list[Sandbox] = []
+    with ExitStack() as made:
 
-    def make(spec: Spec, landscape: Callable[[], None] | None = None) -> Sandbox:
-        if landscape is not None and not capabilities.is_machine_root():
-            pytest.skip("needs the machine's root to mount")
-        made.append(Sandbox(identity, spec, landscape))
-        return made[-1]
+        def make(spec: Spec, landscape: Callable[[], None] | None = None) -> Sandbox:
+            if landscape is not None and not capabilities.is_machine_root():
+                pytest.skip("needs the machine's root to mount")
+            return made.enter_context(closing(Sandbox(identity, spec, landscape)))
 
-    yield make
-    for one in made:
-        one.close()
+        yield make
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
+def _clean(nothing_is_left: None) -> None:
     """Fail if a test leaves a mount or a process."""
-    before = mountinfo.current()
-    yield
-    assert mountinfo.current() == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
