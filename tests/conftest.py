@@ -142,6 +142,7 @@ def _own_groups() -> Iterator[None]:
     yield
     for place, own in made:
         _enter(place)
+        _sweep(own)
         _remove(own)
 
 
@@ -210,6 +211,15 @@ def _remove_abandoned(place: str) -> None:
         if pid != name and not os.path.exists(f"/proc/{pid}"):
             with suppress(OSError):  # somebody is still in there, or it is another user's
                 os.rmdir(f"{place}/{name}")
+
+
+def _sweep(own: str) -> None:
+    """Remove the groups of keepers that tests have killed, as the next run's keeper would."""
+    for name in os.listdir(own):
+        run = f"{own}/{name}"
+        if name.startswith("pytest-isolate.") and _is_abandoned(run):
+            for place, _, _ in os.walk(run, topdown=False):
+                os.rmdir(place)
 
 
 def _enter(group: str) -> None:

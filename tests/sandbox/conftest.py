@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 from typing import Any
 
 import pytest
 
 from pytest_isolate.sandbox.launch.entry import Entry
+from pytest_isolate.sandbox.linux import mountinfo
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.pool import Pool
 from pytest_isolate.sandbox.spec import Spec
@@ -53,3 +55,13 @@ def ask(pool: Pool) -> Callable[..., Any]:
         return answers[0]
 
     return ask
+
+
+@pytest.fixture
+def nothing_is_left() -> Iterator[None]:
+    """Fail if the test leaves a mount or a process: not for one that has a `pool`."""
+    before = mountinfo.current()
+    yield
+    assert mountinfo.current() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

@@ -100,7 +100,7 @@ def enter_root(
     )
     os.chdir(plan.newroot)
     with step(part=Part.PIVOT_ROOT):
-        return (*less, *change_root(plan.spec))
+        return (*less, *_change_root(plan.spec))
 
 
 def set_host_name(plan: BuildPlan) -> None:
@@ -147,7 +147,7 @@ def _give_network(plan: BuildPlan, proc: str) -> int:
     return 0
 
 
-def change_root(spec: Spec) -> tuple[Shortfall, ...]:
+def _change_root(spec: Spec) -> tuple[Shortfall, ...]:
     """Make the current directory, a mount point, the root; return in what way it is less so."""
     try:
         libc.pivot_root(".", ".")

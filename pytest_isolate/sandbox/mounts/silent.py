@@ -93,8 +93,8 @@ class _Look:
     over: bool = False
 
 
-def find(mounts: tuple[MountPoint, ...], seconds: float = waits.LOOK) -> tuple[Silent, ...]:
-    """Return which of *mounts* do not answer within *seconds*; what lies on those is not told of.
+def find(mounts: tuple[MountPoint, ...]) -> tuple[Silent, ...]:
+    """Return which of *mounts* do not answer in time; what lies on those is not told of.
 
     Takes no process and no time where nothing is mounted that may hang.
     """
@@ -102,7 +102,7 @@ def find(mounts: tuple[MountPoint, ...], seconds: float = waits.LOOK) -> tuple[S
         return ()
     seen = (mount for mount in mountinfo.visible(mounts) if mount.target != "/")
     looks = [_begin(mount) for mount in seen if may_hang(mount.fstype)]
-    _hear(looks, time.monotonic() + seconds)
+    _hear(looks, time.monotonic() + waits.LOOK)
     for look in looks:
         _end(look)
     found: list[Silent] = []

@@ -105,24 +105,15 @@ _STAGING_PLACES: Final = (
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The mounts of one root file system, by what they need. Each stage follows the one before.
+    """The mounts of one root file system, by what they need; the inner ones come last.
 
-    The machine's root may carry out the first two before it enters a user namespace; all that
-    was mounted until then is locked inside (mount_namespaces(7)), and no capability undoes it.
+    What was mounted before the sandbox's user namespace is entered is locked inside, and no
+    capability undoes it, see mount_namespaces(7). As the machine's root that is everything. The
+    root inside an ordinary user's sandbox may undo the inner ones.
     """
 
     outer: tuple[Mount, ...]  #: need a mount namespace, and nothing else
-    processes: tuple[Mount, ...]  #: need the sandbox's PID namespace
-    devices: tuple[Mount, ...]  #: need its network and IPC namespaces
-
-    @property
-    def inner(self) -> tuple[Mount, ...]:
-        """What needs namespaces of the sandbox's own."""
-        return self.processes + self.devices
-
-    def describe(self) -> str:
-        """Return one line a mount."""
-        return "\n".join(mount.describe() for mount in self.outer + self.inner)
+    inner: tuple[Mount, ...]  #: need the sandbox's PID, network and IPC namespaces
 
 
 def plan_root(spec: Spec, host: Host) -> Plan:
@@ -136,8 +127,8 @@ def plan_root(spec: Spec, host: Host) -> Plan:
     own = _fresh(spec, host)
     above = (*back.below, *own, *back.above, *etc.plan(spec, host))
     ground = missing.plan(spec, host, base=base, above=above, covered=_COVERED)
-    outer = (*base, *ground, *above)
-    return Plan(outer=outer, processes=_processes(host), devices=_devices(spec, host))
+    inner = (*_processes(host), *_devices(spec, host))
+    return Plan(outer=(*base, *ground, *above), inner=inner)
 
 
 def tmpfs_size(spec: Spec, host: Host) -> int | None:

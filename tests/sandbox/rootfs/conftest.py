@@ -1,24 +1,22 @@
-"""Sandboxes made of a root file system alone: no keeper, no cgroup.
+"""Sandboxes of the machine's root and of an ordinary user, and on machines with other mounts.
 
-A builder makes the first namespaces and its child, PID 1 inside, the root. PID 1 then enters a
-user namespace of its own, which locks every mount made so far, and any number of processes follow
-it by setns(2).
+A keeper makes them, and finds at its start who it is and what is mounted: so each has its own.
 """
 
 from __future__ import annotations
 
-import contextlib
+from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass
+from dataclasses import replace
 import encodings.idna  # noqa: F401  # for getaddrinfo, before the library is out of reach
 from multiprocessing import Pipe
 import os
 from pathlib import Path
-import signal
+import socket
 import tempfile
-import time
 import traceback
 from typing import TYPE_CHECKING
-from typing import Any
 from typing import Final
 from typing import NoReturn
 from typing import Protocol
@@ -26,29 +24,29 @@ from typing import TypeVar
 
 import pytest
 
-from pytest_isolate.sandbox import mounts
-from pytest_isolate.sandbox import rootfs
-from pytest_isolate.sandbox.keeper import prepare_root
-from pytest_isolate.sandbox.launch import hardening
-from pytest_isolate.sandbox.launch import namespaces
-from pytest_isolate.sandbox.launch.namespaces import IdMaps
-from pytest_isolate.sandbox.launch.namespaces import IdRange
+from pytest_isolate.sandbox.keeper import service
+from pytest_isolate.sandbox.launch.entry import Entry
 from pytest_isolate.sandbox.linux import capabilities
 from pytest_isolate.sandbox.linux import libc  # the calls that Python lacks
-from pytest_isolate.sandbox.linux import mountinfo
-from pytest_isolate.sandbox.spec import Spec
-from pytest_isolate.sandbox.spec import User
+from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.pool import Pool
+from pytest_isolate.sandbox.supervise import execution
+from pytest_isolate.wire.channel import Socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
+    from pytest_isolate.sandbox.spec import Spec
+    from pytest_isolate.wire.channel import Writer
+
 T = TypeVar("T")
 
 _ORDINARY: Final = 1000
-#: How notes begin of what an old kernel, and a container without pivot_root(2), lack.
-_EVERYWHERE: Final = ("directories that cannot", "the old root covered")
+#: How notes begin of what an old kernel, a container without pivot_root(2), and one whose settings
+#: are read-only, as a sandbox's, lack.
+_EVERYWHERE: Final = ("directories that cannot", "the old root covered", "low ports and ping")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,86 +73,71 @@ class Identity:
 
 
 class FailedInsideError(AssertionError):
-    """A process of the sandbox failed; the text is its traceback, *error* what it raised."""
-
-    def __init__(self, text: str, error: BaseException | None = None) -> None:
-        super().__init__(text)
-        self.error = error
+    """A process of the sandbox failed; the text is its traceback."""
 
 
 class Sandbox:
-    """A sandbox, ready to be entered."""
+    """A sandbox that a keeper of its own has made, ready to be entered."""
 
     def __init__(
         self, identity: Identity, spec: Spec, landscape: Callable[[], None] | None = None
     ) -> None:
         self._identity: Final = identity
-        self._spec: Final = spec
-        self._channel, theirs = Pipe()
-        self._builder = os.fork()
-        if self._builder == 0:
-            self._channel.close()
-            _guard(theirs, lambda: _build(identity, spec, theirs, landscape))
-        theirs.close()
-        self._init = -1
+        self._keeper: Final = _start_keeper(identity, landscape)
+        self._pool: Final = self._keeper.pool()
         try:
-            self._init = os.pidfd_open(_receive(self._channel))
-            self.all_notes, self.seconds = _receive(self._channel)
+            self._sandbox: Final = self._pool.acquire(spec)
         except BaseException:
-            self.close()
+            self._pool.close()
             raise
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """What is less than planned."""
+        return tuple(map(str, self._sandbox.shortfalls))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is less than planned, but for what a kernel or a container makes less everywhere."""
         return tuple(note for note in self.all_notes if not note.startswith(_EVERYWHERE))
 
-    def run(
-        self, call: Callable[..., T], *arguments: object, before: Callable[[], None] | None = None
-    ) -> T:
-        """Return what *call* returns in a process inside, which calls *before* outside."""
-        ours, theirs = Pipe()
+    def run(self, call: Callable[..., T], *arguments: object) -> T:
+        """Return what *call* returns in a process inside."""
+        ours, theirs = Pipe(duplex=False)
         pid = os.fork()
         if pid == 0:
             ours.close()
-            if before is not None:
-                before()
-            _guard(theirs, lambda: self._enter(theirs, call, arguments))
+            _answer(theirs, lambda: self._launch(theirs, call, arguments))
+            os._exit(0)
         theirs.close()
         try:
-            value: T = _receive(ours)
+            fine, value = ours.recv()
         finally:
             os.waitpid(pid, 0)
             ours.close()
-        return value
+        if not fine:
+            raise FailedInsideError(value)
+        return value  # type: ignore[no-any-return]  # what came by the pipe
 
     def close(self) -> None:
-        """End everything inside."""
-        if self._init != -1:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._init, signal.SIGKILL)
-            os.close(self._init)
-        os.waitpid(self._builder, 0)
-        self._channel.close()
+        """End everything inside, and the keeper."""
+        self._sandbox.retire()
+        self._pool.close()
 
-    def _enter(
-        self, channel: Connection, call: Callable[..., object], arguments: tuple[object, ...]
+    def _launch(
+        self, answer: Connection, call: Callable[..., object], arguments: tuple[object, ...]
     ) -> None:
+        """Be who enters, and have a process inside answer."""
         self._identity.assume()
-        libc.setns(self._init, namespaces.flags(self._spec))
-        os.close(self._init)
-        inner = os.fork()
-        if inner == 0:
-            _guard(channel, lambda: self._call(channel, call, arguments))
-        os.waitpid(inner, 0)
+        # Whether it may be forked inside depends on who this is now.
+        sandbox = replace(self._sandbox, keeping=self._keeper.pool())
 
-    def _call(
-        self, channel: Connection, call: Callable[..., object], arguments: tuple[object, ...]
-    ) -> None:
-        os.setsid()
-        os.chdir("/")
-        hardening.drop_capabilities(self._spec.user, os.getuid())
-        channel.send((True, call(*arguments)))
+        def main(_: Writer) -> None:
+            _answer(answer, lambda: answer.send((True, call(*arguments))))
+
+        end = execution.run(sandbox, Entry(cwd="/", keep_fds=(answer.fileno(),)), main)
+        if end.outcome != Exited(0):
+            raise FailedInsideError(end.outcome)
 
 
 class Maker(Protocol):
@@ -163,104 +146,66 @@ class Maker(Protocol):
     def __call__(self, spec: Spec, landscape: Callable[[], None] | None = None) -> Sandbox: ...
 
 
-def _guard(channel: Connection, body: Callable[[], None]) -> NoReturn:
-    """Be the outermost frame of a forked child."""
-    status = 1
+def _answer(answer: Connection, body: Callable[[], None]) -> None:
+    """Do *body*, which answers; if it cannot, why is the answer."""
     try:
         body()
-        status = 0
-    except BaseException as error:  # noqa: BLE001
-        channel.send((False, ("".join(traceback.format_exception(error)), error)))
-    finally:
-        os._exit(status)
-
-
-def _receive(channel: Connection) -> Any:
-    try:
-        fine, value = channel.recv()
-    except EOFError:
-        fine, value = False, ("the process died without a word",)
-    if not fine:
-        raise FailedInsideError(*value)
-    return value
-
-
-def _build(
-    identity: Identity, spec: Spec, channel: Connection, landscape: Callable[[], None] | None
-) -> None:
-    if landscape is not None:
-        libc.unshare(libc.CLONE_NEWNS)
-        libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
-        landscape()
-    identity.assume()
-    host = rootfs.Host.survey(privileged=identity.privileged)
-    plan = rootfs.plan_root(spec, host)
-    libc.unshare(libc.CLONE_NEWPID | (0 if identity.privileged else libc.CLONE_NEWUSER))
-    if not identity.privileged:
-        # User 0, whoever it is outside: devpts wants to belong to it.
-        namespaces.write_maps(namespaces.single_maps(User.ROOT, identity.uid, identity.gid), "self")
-    ours, theirs = Pipe()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        ends = _Ends(test=channel, builder=theirs)
-        _guard(channel, lambda: _init(identity, spec, plan, ends))
-    theirs.close()
-    channel.send((True, pid))
-    ours.send("go")
-    ours.recv()
-    namespaces.write_maps(_maps(identity, spec), pid)
-    ours.send("mapped")
-    channel.close()
-    os.waitpid(pid, 0)
-
-
-def _maps(identity: Identity, spec: Spec) -> IdMaps:
-    """Return the maps of the inner user namespace; in the outer one the caller is user 0."""
-    if identity.privileged:
-        return namespaces.identity_maps()
-    keep = spec.user is User.KEEP
-    uids, gids = ((IdRange(i if keep else 0, 0, 1),) for i in (identity.uid, identity.gid))
-    return IdMaps(uids=uids, gids=gids, from_outside=True)
+    except BaseException as error:  # noqa: BLE001  # the outermost frame of a forked child
+        answer.send((False, "".join(traceback.format_exception(error))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ends:
-    """What PID 1 speaks through."""
+class Keeper:
+    """A process that keeps sandboxes, and how to speak to it."""
 
-    test: Connection
-    builder: Connection
+    pid: int
+    channel: Socket
+    words: int  #: what it says of its end
+
+    def pool(self) -> Pool:
+        """Return it as the calling process, and who that is, uses it."""
+        return Pool(self.channel, self.pid, self.words)
 
 
-def _init(identity: Identity, spec: Spec, plan: rootfs.Plan, ends: _Ends) -> None:
-    ends.builder.recv()
-    start = time.perf_counter()
-    # Not the builder's: pivot_root moves every process of the mount namespace.
-    libc.unshare(libc.CLONE_NEWNS)
-    libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
-    place = rootfs.staging_place(plan)
-    libc.mount("tmpfs", place, "tmpfs", libc.MS_NODEV, "mode=0755")
-    root, layers = f"{place}/root", f"{place}/layers"
-    os.mkdir(root, 0o755)
-    os.mkdir(layers, 0o700)
-    libc.mount(root, root, None, libc.MS_BIND)
-    userns = not identity.privileged
-    notes = mounts.execute(plan.outer + plan.processes, root, layers, userns=userns)
-    libc.unshare(namespaces.flags(spec) & ~libc.CLONE_NEWPID)
-    # Not from here: inside another sandbox /proc may be read-only.
-    ends.builder.send("map")
-    ends.builder.recv()
-    # What comes from another user namespace is locked, and cannot become the root.
-    libc.mount(root, root, None, libc.MS_BIND | libc.MS_REC)
-    notes += mounts.execute(plan.devices, root, "/nowhere", userns=True)
-    os.chdir(root)
-    notes += prepare_root.change_root(spec)
-    with contextlib.suppress(PermissionError):  # podman's seccomp filter
-        libc.sethostname(spec.hostname or "")
-    seconds = time.perf_counter() - start
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    ends.test.send((True, (tuple(map(str, notes)), seconds)))
-    ends.test.poll(None)  # until the test's process is gone
+def _start_keeper(identity: Identity, landscape: Callable[[], None] | None) -> Keeper:
+    """Start a keeper for *identity*, on the machine with what *landscape* mounts.
+
+    A fork of this process, and not a program as `Pool.start` has it: an ordinary user may execute
+    no interpreter that lies in root's home.
+    """
+    ours, theirs = socket.socketpair()
+    words = os.memfd_create("keeper")
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _be_keeper(identity, landscape, theirs.fileno(), parent, words)
+    theirs.close()
+    return Keeper(pid=pid, channel=Socket(ours), words=words)
+
+
+def _be_keeper(
+    identity: Identity,
+    landscape: Callable[[], None] | None,
+    channel: int,
+    parent: int,
+    words: int,
+) -> NoReturn:
+    """Be the keeper of *parent*, in a fork of it; the last of its *words* may be quoted."""
+    status = 1
+    try:
+        os.setsid()
+        os.dup2(words, 2)
+        if landscape is not None:
+            libc.unshare(libc.CLONE_NEWNS)
+            libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+            landscape()
+        identity.assume()
+        service.main(channel, parent, parent)
+        status = 0
+    except BaseException:  # noqa: BLE001  # the outermost frame of a forked child
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(status)
 
 
 @pytest.fixture(params=["machine's root", "ordinary user"])
@@ -295,24 +240,16 @@ def sandbox(identity: Identity) -> Iterator[Maker]:
 
     Its second argument mounts what the machine is to have, as the machine's root.
     """
-    made: list[Sandbox] = []
+    with ExitStack() as made:
 
-    def make(spec: Spec, landscape: Callable[[], None] | None = None) -> Sandbox:
-        if landscape is not None and not capabilities.is_machine_root():
-            pytest.skip("needs the machine's root to mount")
-        made.append(Sandbox(identity, spec, landscape))
-        return made[-1]
+        def make(spec: Spec, landscape: Callable[[], None] | None = None) -> Sandbox:
+            if landscape is not None and not capabilities.is_machine_root():
+                pytest.skip("needs the machine's root to mount")
+            return made.enter_context(closing(Sandbox(identity, spec, landscape)))
 
-    yield make
-    for one in made:
-        one.close()
+        yield make
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
+def _clean(nothing_is_left: None) -> None:
     """Fail if a test leaves a mount or a process."""
-    before = mountinfo.current()
-    yield
-    assert mountinfo.current() == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)

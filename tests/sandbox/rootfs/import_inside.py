@@ -1,39 +1,38 @@
 """Enter a foreign root and import there for the first time.
 
 A program, and not a test: only a fresh interpreter has not loaded the modules before.
-Usage: import_inside.py ROOT HOME preload|plain
+Usage: import_inside.py ROOT preload|plain
 """
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  # for getaddrinfo, before the library is out of reach
 import importlib
 import importlib.util
 import json
-import os
 import pwd
 import socket
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pytest_isolate.sandbox.linux import capabilities
+from pytest_isolate.sandbox.launch.entry import Entry
+from pytest_isolate.sandbox.outcome import Exited
+from pytest_isolate.sandbox.pool import Pool
 from pytest_isolate.sandbox.rootfs import interpreter
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.spec import Spec
+from pytest_isolate.sandbox.supervise import execution
+from pytest_isolate.wire.frames import Event
+from pytest_isolate.wire.frames import Frame
+
+if TYPE_CHECKING:
+    from pytest_isolate.sandbox.handle import Sandbox
+    from pytest_isolate.wire.channel import Writer
 
 STANDARD = ("ssl", "sqlite3", "decimal", "bz2", "lzma", "hashlib", "uuid", "curses")
 #: Extension modules of packages, whichever is installed.
 OF_PACKAGES = ("markupsafe._speedups", "coverage.tracer", "_yaml", "_cffi_backend")
-
-
-def load_harness() -> Any:
-    path = os.path.join(os.path.dirname(__file__), "conftest.py")
-    spec = importlib.util.spec_from_file_location("harness", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["harness"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def use(names: list[str]) -> dict[str, object]:
@@ -62,11 +61,7 @@ def use(names: list[str]) -> dict[str, object]:
     }
 
 
-def main(root: str, home: str, how: str) -> None:
-    harness = load_harness()
-    uid, gid = os.geteuid(), os.getegid()
-    privileged = capabilities.is_machine_root()
-    identity = harness.Identity(uid=uid, gid=gid, home=home, privileged=privileged)
+def main(root: str, how: str) -> None:
     installed = [
         name for name in OF_PACKAGES if name in sys.builtin_module_names or _is_there(name)
     ]
@@ -74,12 +69,30 @@ def main(root: str, home: str, how: str) -> None:
     unseen = [name for name in names if name not in sys.modules]
     libraries = interpreter.needed_libraries() if how == "preload" else ()
     spec = Spec(root=DirectoryRoot(root), imports=interpreter.interpreter_paths())
-    box = harness.Sandbox(identity, spec)
+    pool = Pool.start()
+    sandbox = pool.acquire(spec)
     try:
-        found = box.run(use, names, before=lambda: interpreter.preload(libraries))
+        found = ask(sandbox, Entry(cwd="/", preload=libraries), names)
     finally:
-        box.close()
+        sandbox.retire()
+        pool.close()
     json.dump({"unseen": unseen, **found}, sys.stdout)
+
+
+def ask(sandbox: Sandbox, entry: Entry, names: list[str]) -> dict[str, object]:
+    """Return what a process inside says of the use of modules."""
+    said: dict[str, object] = {}
+
+    def main(writer: Writer) -> None:
+        writer.send(Event("used", use(names)))
+
+    def hear(frame: Frame) -> None:
+        if isinstance(frame, Event):
+            said.update(frame.data)
+
+    end = execution.run(sandbox, entry, main, on_frame=hear)
+    assert end.outcome == Exited(0)
+    return said
 
 
 def _is_there(name: str) -> bool:

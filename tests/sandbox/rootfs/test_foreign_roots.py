@@ -152,8 +152,8 @@ def test_links_of_a_hostile_root_do_not_lead_out(
     assert sorted(os.listdir("/etc")) == before
 
 
-def test_the_interpreter_goes_on_importing_in_a_directory_root(root: Path, outside: Path) -> None:
-    found = import_inside(root, outside, "preload")
+def test_the_interpreter_goes_on_importing_in_a_directory_root(root: Path) -> None:
+    found = import_inside(root, "preload")
 
     assert {"ssl", "sqlite3"} <= set(found["unseen"])
     assert found["failed"] == {}
@@ -162,12 +162,12 @@ def test_the_interpreter_goes_on_importing_in_a_directory_root(root: Path, outsi
     assert found["shell"] == "foreign\n"
 
 
-def test_without_the_hosts_libraries_it_would_not(root: Path, outside: Path) -> None:
+def test_without_the_hosts_libraries_it_would_not(root: Path) -> None:
     """But for modules whose libraries the interpreter has brought along, as conda's and uv's do."""
     modules = ("ssl", "sqlite3")
     without = {module for module in modules if libraries_out_of_reach(module, root)}
 
-    failed = import_inside(root, outside, "plain")["failed"]
+    failed = import_inside(root, "plain")["failed"]
 
     assert without == {module for module in modules if module in failed}
     assert all("cannot open shared object file" in failed[module] for module in without)
@@ -197,9 +197,9 @@ def always_loaded() -> frozenset[str]:
     return frozenset(line.split()[-1] for line in maps.stdout.splitlines() if ".so" in line)
 
 
-def import_inside(root: Path, outside: Path, how: str) -> dict[str, Any]:
+def import_inside(root: Path, how: str) -> dict[str, Any]:
     program = Path(__file__).with_name("import_inside.py")
-    command = [sys.executable, str(program), str(root), str(outside), how]
+    command = [sys.executable, str(program), str(root), how]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)

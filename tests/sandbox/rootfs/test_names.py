@@ -79,7 +79,7 @@ def test_caller_whom_a_name_service_knows_has_a_name_inside(
             path = Path("/etc", name)
             lines = path.read_text("utf-8").splitlines(keepends=True)
             path.write_text("".join(x for x in lines if x.split(":")[2] != str(uid)), "utf-8")
-        # As sssd would, whose socket is not to be had inside. Outside only: this is the builder.
+        # As sssd would, whose socket is not to be had inside. Outside only: this is the keeper.
         known = pwd.struct_passwd(("known", "x", uid, gid, "", "/home/known", "/bin/sh"))
         group = grp.struct_group(("knowns", "x", gid, []))
         monkeypatch.setattr(pwd, "getpwuid", lambda number: {uid: known}[number])

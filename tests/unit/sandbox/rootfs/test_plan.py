@@ -433,10 +433,10 @@ def test_every_root_has_fresh_directories_devices_and_kernel_files(
     assert of(Device, plan.outer)["/dev/null"].device == os.makedev(1, 3)
     assert of(DevPts, plan.outer)["/dev/pts"].gid == (5 if privileged else None)
     assert of(Symlink, plan.outer)["/dev/ptmx"].to == "pts/ptmx"
-    assert set(of(ReadOnly, plan.processes)) == {"/proc/sys", "/proc/irq"}
-    assert set(of(Mask, plan.processes)) == {"/proc/keys"}
-    assert set(of(Sysfs, plan.devices)) == {"/sys"}
-    assert set(of(Mqueue, plan.devices)) == {"/dev/mqueue"}
+    assert set(of(ReadOnly, plan.inner)) == {"/proc/sys", "/proc/irq"}
+    assert set(of(Mask, plan.inner)) == {"/proc/keys"}
+    assert set(of(Sysfs, plan.inner)) == {"/sys"}
+    assert set(of(Mqueue, plan.inner)) == {"/dev/mqueue"}
 
 
 def test_only_device_nodes_are_made_in_dev() -> None:
@@ -448,7 +448,7 @@ def test_only_device_nodes_are_made_in_dev() -> None:
 def test_a_nested_sandbox_finds_a_proc_that_is_writable_for_ordinary_users_only() -> None:
     def spare(*, privileged: bool) -> Proc:
         plan = rootfs.plan_root(Spec(), host(privileged=privileged))
-        return of(Proc, plan.processes)["/dev/mqueue/proc"]
+        return of(Proc, plan.inner)["/dev/mqueue/proc"]
 
     assert spare(privileged=True).read_only
     assert not spare(privileged=False).read_only
@@ -473,7 +473,7 @@ def test_limits_are_mounted_before_the_sandboxs_user_namespace_and_stay(
     place = "/sys/fs/cgroup"
     shown = mounts.Limits(target=place, memory=GIB, covers=covers)
     assert of(mounts.Limits, plan.outer)[place] == shown
-    assert [sysfs.keeps for sysfs in of(Sysfs, plan.devices).values()] == [place] * (not covers)
+    assert [sysfs.keeps for sysfs in of(Sysfs, plan.inner).values()] == [place] * (not covers)
 
 
 def test_no_mount_of_the_hosts_below_sys_comes_along_but_with_its_network() -> None:
@@ -944,8 +944,8 @@ def test_no_staging_place_is_an_error_that_says_why() -> None:
 def test_a_plan_is_described_in_one_line_a_mount() -> None:
     plan = rootfs.plan_root(Spec(), host())
 
-    lines = plan.describe().splitlines()
+    lines = [mount.describe() for mount in plan.outer + plan.inner]
 
-    assert len(lines) == len(plan.outer) + len(plan.inner)
+    assert [line for line in lines if len(line.splitlines()) != 1] == []
     assert lines[0] == "mount overlay on / over /"
     assert "mount proc on /proc" in lines

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.mounts.values import Mount
 
 
-pytestmark = pytest.mark.any_python
+pytestmark = [pytest.mark.any_python, pytest.mark.usefixtures("nothing_is_left")]
 
 
 @pytest.fixture
