@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence
 
+#: Programs that tests run, a folder each; pytest does not look for this project's tests there.
+_SUITES: Final = Path(__file__).with_name("suites")
+collect_ignore: Final = [_SUITES.name]
 #: The plugin with which each of these runs is recorded.
 _RECORDER: Final = Path(__file__).with_name("recorder.py")
 #: Of each suite: in a container the laboratory asks for what can be had there.
@@ -170,6 +173,11 @@ class Suite:
 
     directory: Path
     patience: float = 250  #: seconds that a run may take, on a slow kernel as well
+
+    def copy(self, *names: str) -> None:
+        """Copy the files of the folders *names* of `suites`."""
+        for name in names:
+            shutil.copytree(_SUITES / name, self.directory, dirs_exist_ok=True)
 
     def write(self, files: Mapping[str, str]) -> None:
         """Write test modules; a name without a dot is that of one."""
