@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: Programs that tests run, a folder each; pytest does not look for this project's tests there.
 _SUITES: Final = Path(__file__).with_name("suites")
-collect_ignore: Final = [_SUITES.name]
+collect_ignore_glob: Final = [f"{_SUITES.name}*"]
 #: The plugin with which each of these runs is recorded.
 _RECORDER: Final = Path(__file__).with_name("recorder.py")
 #: Of each suite: in a container the laboratory asks for what can be had there.
