@@ -8,10 +8,12 @@ from dataclasses import field
 from importlib import metadata
 import json
 import os
+from pathlib import Path
 import pty
 import re
 import select
 import shlex
+import shutil
 import subprocess
 import sys
 import termios
@@ -30,47 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Mapping
     from collections.abc import Sequence
-    from pathlib import Path
 
-_RECORDER: Final = """
-import json, os, pytest
-
-# Bound here: tests patch what they are called by.
-FD = os.open(os.environ["RECORD"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-def put(_write=os.write, _dumps=json.dumps, **event):
-    data = (_dumps(event) + "\\n").encode()
-    assert _write(FD, data) == len(data)
-
-def pytest_runtest_logstart(nodeid, location):
-    put(hook="start", nodeid=nodeid, location=location)
-
-def pytest_runtest_logfinish(nodeid):
-    put(hook="finish", nodeid=nodeid)
-
-@pytest.hookimpl(trylast=True)  # what the terminal's own hook makes of a report is seen
-def pytest_runtest_logreport(report):
-    context = getattr(report, "context", None)
-    put(
-        hook="report", nodeid=report.nodeid, when=report.when, outcome=report.outcome,
-        type=type(report).__name__, is_tuple=isinstance(report.longrepr, tuple),
-        is_text=isinstance(report.longrepr, str),
-        text=report.longreprtext, sections=[list(section) for section in report.sections],
-        properties=[[name, str(value)] for name, value in report.user_properties],
-        wasxfail=getattr(report, "wasxfail", None), keywords=sorted(report.keywords),
-        location=report.location, context=context and [context.msg, dict(context.kwargs)],
-        extra=getattr(report, "extra_attribute", None),
-    )
-
-def pytest_warning_recorded(warning_message, when, nodeid, location):
-    put(
-        hook="warning", text=str(warning_message.message), when=when, nodeid=nodeid,
-        category=warning_message.category.__name__, file=warning_message.filename,
-        line=warning_message.lineno, location=location,
-    )
-
-def pytest_sessionfinish(session, exitstatus):
-    put(hook="end", status=int(exitstatus), failed=session.testsfailed, left=session.shouldfail)
-"""
+#: Programs that tests run, a folder each; pytest does not look for this project's tests there.
+_SUITES: Final = Path(__file__).with_name("suites")
+collect_ignore_glob: Final = [f"{_SUITES.name}*"]
+#: The plugin with which each of these runs is recorded.
+_RECORDER: Final = Path(__file__).with_name("recorder.py")
 #: Of each suite: in a container the laboratory asks for what can be had there.
 _INI: Final = f"[pytest]\n{os.environ.get('ISOLATE_TEST_INI', '')}\n"
 #: How long a program at a terminal may take to say what is waited for.
@@ -207,6 +174,11 @@ class Suite:
     directory: Path
     patience: float = 250  #: seconds that a run may take, on a slow kernel as well
 
+    def copy(self, *names: str) -> None:
+        """Copy the files of the folders *names* of `suites`."""
+        for name in names:
+            shutil.copytree(_SUITES / name, self.directory, dirs_exist_ok=True)
+
     def write(self, files: Mapping[str, str]) -> None:
         """Write test modules; a name without a dot is that of one."""
         for name, source in files.items():
@@ -341,7 +313,7 @@ def module_suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
 
 def make_suite(place: Path) -> Suite:
     """Return a directory of tests in *place*, and the recorder beside it."""
-    (place / "recorder.py").write_text(_RECORDER, encoding="utf-8")
+    shutil.copyfile(_RECORDER, place / _RECORDER.name)
     directory = place / "suite"
     directory.mkdir()
     (directory / "pytest.ini").write_text(_INI, encoding="utf-8")

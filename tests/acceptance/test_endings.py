@@ -11,41 +11,6 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Run
     from tests.acceptance.conftest import Suite
 
-GARBAGE: Final = """
-    import gc, pytest
-
-    class Node:
-        def __init__(self): self.me = self
-    async def work(): pass
-    class Angry(Node):
-        def __del__(self): raise ValueError("not collected while the test ran")
-
-    def test_file(tmp_path): Node().file = open(tmp_path / "x", "w")
-    def test_never_awaited(): Node().work = work()
-    def test_del(): Angry()
-    def test_in_a_thread():
-        import threading
-        thread = threading.Thread(target=Angry); thread.start(); thread.join()
-    @pytest.fixture
-    def angry(): return Angry()
-    def test_value_of_a_fixture(angry): pass
-    def test_frame_of_a_failure():
-        angry = Angry()
-        assert 0
-    def test_older_than_a_collection():
-        angry = Angry()
-        many = [[] for _ in range(100_000)]
-    def test_collector_is_off():
-        gc.disable()
-        Angry()
-    def test_collects_itself():
-        gc.collect()
-        Angry()
-    def test_looks_around():
-        gc.get_objects()
-        Angry()
-    def test_innocent(): pass
-"""
 GUILTY: Final = {
     "test_file": "unclosed file",
     "test_never_awaited": "work",
@@ -63,7 +28,7 @@ GUILTY: Final = {
 @pytest.fixture(scope="module")
 def strict(module_suite: Suite) -> Run:
     """Return a run of all that leave garbage, where warnings are errors."""
-    module_suite.write({"garbage": GARBAGE})
+    module_suite.copy("endings/garbage")
     return module_suite.run("--isolate", "-Werror", "-p", "no:cacheprovider")
 
 
@@ -96,7 +61,7 @@ def test_failed_teardown_stands_for_the_one_that_had_passed(strict: Run) -> None
 
 
 def test_what_the_last_collection_finds_is_the_warning_of_the_test(suite: Suite) -> None:
-    suite.write({"garbage": GARBAGE})
+    suite.copy("endings/garbage")
 
     run = suite.run("--isolate", "-Walways", "-k", "file or never_awaited or test_del or innocent")
 
@@ -124,45 +89,7 @@ def test_last_collection_does_not_copy_what_was_imported(suite: Suite) -> None:
 
 
 def test_garbage_collector_shows_what_it_shows_without_isolation(suite: Suite) -> None:
-    suite.write({
-        "gc": """
-            import gc, weakref
-            from gc import get_referrers
-
-            class Node:
-                def __init__(self): self.me = self
-            VALUE = Node()
-            HOLDERS = [VALUE]
-            CYCLES = [Node() for _ in range(3)]
-
-            def test_objects_of_the_import_are_shown():
-                assert any(one is VALUE for one in gc.get_objects())
-            def test_their_referrers_are_shown():
-                assert any(one is HOLDERS for one in gc.get_referrers(VALUE))
-            def test_function_that_was_imported_shows_them():
-                assert any(one is HOLDERS for one in get_referrers(VALUE))
-            def test_they_are_collected():
-                ref = weakref.ref(CYCLES.pop())
-                assert ref() is not None
-                gc.collect()
-                assert ref() is None
-            def test_nothing_is_frozen():
-                assert gc.get_freeze_count() < 1000  # Python 3.12 freezes some at its start
-                assert gc.isenabled()
-            def test_what_a_test_freezes_is_not_collected():
-                node = Node()
-                ref = weakref.ref(node)
-                gc.freeze()
-                assert gc.get_freeze_count() > 1000
-                del node
-                gc.collect()
-                assert ref() is not None
-                gc.unfreeze()
-                assert gc.get_freeze_count() == 0
-                gc.collect()
-                assert ref() is None
-        """
-    })
+    suite.copy("endings/collector")
 
     plain, isolated = suite.twice("-p", "no:cacheprovider")
 
@@ -170,32 +97,13 @@ def test_garbage_collector_shows_what_it_shows_without_isolation(suite: Suite) -
     assert isolated == plain
 
 
-CLEANUPS: Final = """
-    import pytest
-
-    @pytest.fixture
-    def cleaning(request, tmp_path):
-        add = request.config.add_cleanup
-        add(lambda: print((tmp_path / "order").read_text()))
-        for word in ("last", "first"):
-            add(lambda word=word: (tmp_path / "order").open("a").write(word))
-
-    def test_cleans_up(cleaning, tmp_path): (tmp_path / "order").write_text("")
-    def test_next(): pass
-    def test_fails_to(request):
-        def clean(): raise OSError("cannot clean up")
-        request.config.add_cleanup(lambda: print("still called"))
-        request.config.add_cleanup(clean)
-"""
-
-
 def test_cleanups_that_a_test_adds_are_called_at_its_end(suite: Suite) -> None:
+    suite.copy("endings/cleanups")
     suite.write({
-        "cleanups": CLEANUPS,
         "conftest.py": """
             def pytest_configure(config):
                 config.add_cleanup(lambda: print("\\nthe session's"))
-        """,
+        """
     })
 
     run = suite.run("--isolate", "-s")
@@ -206,7 +114,7 @@ def test_cleanups_that_a_test_adds_are_called_at_its_end(suite: Suite) -> None:
 
 
 def test_cleanup_that_fails_is_a_failed_teardown(suite: Suite) -> None:
-    suite.write({"cleanups": CLEANUPS})
+    suite.copy("endings/cleanups")
 
     run = suite.run("--isolate")
 
@@ -253,68 +161,6 @@ def test_queue_that_nobody_reads_is_cut_off(suite: Suite) -> None:
     assert "2 passed, 1 warning" in run.output
 
 
-EXITS: Final = """
-    import asyncio, atexit, multiprocessing, multiprocessing.util, os, pytest, sys, threading
-    import time, weakref
-    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-
-    class Owner: pass
-    KEPT = Owner()
-    weakref.finalize(KEPT, print, "the parent's")
-
-    def for_ever():
-        while True: time.sleep(0.1)
-    def busy():
-        while True: pass
-
-    def test_function_that_sleeps(): atexit.register(for_ever)
-    def test_function_that_spins(): atexit.register(busy)
-    def test_function_that_joins_a_thread():
-        thread = threading.Thread(target=for_ever, daemon=True, name="looper")
-        thread.start()
-        atexit.register(thread.join)
-    def test_thread(): threading.Thread(target=for_ever, name="looper").start()
-    def test_executor():
-        KEPT.pool = ThreadPoolExecutor(thread_name_prefix="looper")
-        KEPT.pool.submit(for_ever)
-    def test_asyncio():
-        async def main(): asyncio.get_running_loop().run_in_executor(None, for_ever)
-        KEPT.loop = asyncio.new_event_loop()
-        KEPT.loop.run_until_complete(main())
-    def test_process(): multiprocessing.Process(target=for_ever, name="looper").start()
-    def test_processes():
-        KEPT.pool = ProcessPoolExecutor(1)
-        KEPT.pool.submit(for_ever)
-    def test_queue():
-        KEPT.queue = multiprocessing.Queue()
-        KEPT.queue.put(b"x" * 1_000_000)
-    def test_finalizer(): weakref.finalize(KEPT, for_ever)
-    def test_function_that_raises(): atexit.register(int, "no number")
-    def test_finalizer_that_raises(): weakref.finalize(KEPT, int, "no number")
-    def test_thread_that_raises():
-        def run():
-            time.sleep(0.1)
-            int("no number")
-        threading.Thread(target=run).start()
-
-    def test_idle_executor():
-        KEPT.pool = ThreadPoolExecutor()
-        KEPT.pool.submit(time.sleep, 0.1)
-    def test_idle_pool(): KEPT.pool = multiprocessing.Pool(1)
-    def test_daemons():
-        threading.Thread(target=for_ever, daemon=True).start()
-        multiprocessing.Process(target=for_ever, daemon=True).start()
-    def test_function_that_exits(): atexit.register(sys.exit, 3)
-    def test_function_that_leaves(): atexit.register(os._exit, 0)
-    def test_after_all(): pass
-
-    def test_function_that_leaves_with_a_status(): atexit.register(os._exit, 3)
-    def test_function_that_crashes():
-        def crash(): os.abort()
-        atexit.register(crash)
-    @pytest.mark.isolated(timeout=0.3)
-    def test_limit_comes_first(): atexit.register(for_ever)
-"""
 CUT_OFF: Final = {
     "test_function_that_sleeps": "it was in for_ever (",
     "test_function_that_spins": "it was in busy (",
@@ -342,8 +188,7 @@ DEATHS: Final = {
 @pytest.fixture(scope="module")
 def exits(module_suite: Suite) -> Run:
     """Return a run of all that leave something for Python's exit, with a short limit."""
-    limit = "from pytest_isolate.child import ending\nending.LIMIT_SECONDS = 1.0\n"
-    module_suite.write({"exits": EXITS, "conftest.py": limit})
+    module_suite.copy("endings/exits")
     return module_suite.run("--isolate", "-Werror", "-p", "no:cacheprovider", "-k", "exits.py")
 
 

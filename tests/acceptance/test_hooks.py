@@ -3,62 +3,16 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from typing import Final
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Suite
 
-#: A test of each end, with a subtest where pytest has them.
-ENDS: Final = """
-    import os, pytest
-
-    def test_passes(): pass
-    def test_fails(): assert [1] == [2]
-    def test_skips(): pytest.skip("closed")
-    @pytest.mark.xfail
-    def test_is_expected(): assert 0
-    @pytest.fixture
-    def later():
-        yield
-        raise ValueError("later")
-    def test_teardown_fails(later): pass
-    @pytest.fixture
-    def broken(): raise KeyError("broken")
-    def test_setup_fails(broken): pass
-"""
-#: What every hook of a reporter was told, in order, and by which process.
-REPORTER: Final = """
-    import os
-    from pathlib import Path
-
-    PID, NOTES = os.getpid(), []
-
-    def note(*words):
-        NOTES.append((*words, os.getpid() == PID))
-        print("noted", *words)
-
-    def pytest_runtest_logstart(nodeid): note("start", nodeid)
-    def pytest_runtest_logreport(report): note("report", report.nodeid, report.when)
-    def pytest_runtest_logfinish(nodeid): note("finish", nodeid)
-    def pytest_report_teststatus(report):
-        note("status", report.nodeid, report.when)
-        if report.when == "call" and report.passed: return "passed", "+", "GOOD"
-        if report.when == "call" and report.failed: return "failed", "-", ("BAD", {"red": True})
-    def pytest_exception_interact(node, call, report):
-        last = call.excinfo.traceback[-1]
-        note("interact", node.nodeid, report.when, call.excinfo.typename,
-             call.excinfo.exconly(tryshort=True), last.path.name, last.lineno)
-        report.sections.append(("Screenshot", "see shot.png"))
-    def pytest_sessionfinish():
-        Path("notes").write_text("\\n".join(map(repr, NOTES)))
-"""
-
 
 @pytest.mark.parametrize("capture", ["fd", "sys", "no"])
 def test_reporters_hear_everything_once_in_pytests_process(suite: Suite, capture: str) -> None:
-    suite.write({"conftest.py": REPORTER, "ends": ENDS})
+    suite.copy("hooks/reporter", "hooks/ends")
     notes = suite.directory / "notes"
 
     plain = suite.run(f"--capture={capture}")
@@ -73,7 +27,8 @@ def test_reporters_hear_everything_once_in_pytests_process(suite: Suite, capture
 
 
 def test_death_is_an_exception_to_look_at(suite: Suite) -> None:
-    suite.write({"conftest.py": REPORTER, "dies": "import os\ndef test_dies(): os.abort()"})
+    suite.copy("hooks/reporter")
+    suite.write({"dies": "import os\ndef test_dies(): os.abort()"})
 
     suite.run("--isolate")
 
@@ -96,44 +51,10 @@ def test_hook_that_wants_a_fixture_of_the_test_ends_nothing(suite: Suite) -> Non
     assert "pytest_exception_interact of a plugin or conftest failed" in run.output
 
 
-#: Every kind of `pytest_runtest_protocol`, each noting its turn.
-PROTOCOLS: Final = """
-    import os, pytest
-
-    PID, TURNS = os.getpid(), []
-
-    def turn(name, item): TURNS.append((name, item.name, os.getpid() == PID))
-
-    class First:
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtest_protocol(self, item): turn("first", item)
-        def pytest_runtest_logstart(self): TURNS.append("start")
-        def pytest_runtest_logfinish(self): TURNS.append("finish")
-        def pytest_warning_recorded(self, warning_message):
-            TURNS.append(str(warning_message.message))
-    class Last:
-        @pytest.hookimpl(trylast=True)
-        def pytest_runtest_protocol(self, item): turn("last", item)
-    class Old:
-        @pytest.hookimpl(hookwrapper=True)
-        def pytest_runtest_protocol(self, item):
-            turn("old before", item)
-            result = yield
-            turn(f"old after {result.get_result()}", item)
-
-    def pytest_configure(config):
-        for kind in (First, Last, Old): config.pluginmanager.register(kind())
-    def pytest_runtest_protocol(item, nextitem):
-        turn(f"conftest before {nextitem and nextitem.name}", item)
-    def pytest_terminal_summary(terminalreporter):
-        for one in TURNS: terminalreporter.write_line(repr(one))
-"""
-
-
 def test_protocols_of_others_are_called_in_pytests_order(suite: Suite) -> None:
+    suite.copy("hooks/protocols")
     suite.write({
-        "conftest.py": PROTOCOLS,
-        "two": "import warnings\ndef test_a(): warnings.warn('careful')\ndef test_b(): pass",
+        "two": "import warnings\ndef test_a(): warnings.warn('careful')\ndef test_b(): pass"
     })
 
     plain, isolated = suite.twice()
@@ -161,106 +82,8 @@ def test_plugin_that_runs_a_test_itself_is_told_of(suite: Suite) -> None:
     assert "test_a did not run in its sandbox: its protocol was run by impatient" in run.output
 
 
-#: Notes of every kind, in every place, by every kind of hook; shown in the summary.
-BOOKS: Final = """
-    import collections, dataclasses, datetime, enum, io, pathlib, pytest
-
-    KEY = pytest.StashKey()
-    PASSED, COUNTS, ORDER, TEXT = 0, collections.Counter(), [], io.StringIO()
-
-    class Colour(enum.Enum):
-        RED = "red"
-    @dataclasses.dataclass
-    class Line:
-        name: str
-        when: str
-        place: pathlib.Path = pathlib.Path("x")
-        day: datetime.date = datetime.date(2020, 2, 29)
-        colour: Colour = Colour.RED
-    class Results:
-        total = 0
-        def __init__(self):
-            self.by_item, self.seen, self.last, self.me = {}, set(), None, self
-    class Plugin:
-        made = []
-        def __init__(self):
-            self.results, self.number, self.lines = Results(), 0, collections.deque(maxlen=3)
-        def pytest_runtest_setup(self, item):
-            self.number += 1
-            self.lines.append(Line(item.name, "setup"))
-            self.made.append((item.name, b"bytes", {1: 2}))
-            Results.total += 0.5
-            TEXT.write(f"{item.name} ")
-        @pytest.hookimpl(hookwrapper=True)
-        def pytest_runtest_makereport(self, item, call):
-            outcome = yield
-            report = outcome.get_result()
-            self.results.by_item.setdefault(item, {})[report.when] = report
-            self.results.seen.add((item.name, report.when))
-            self.results.last = call
-            if call.excinfo: self.error = call.excinfo.value
-
-    def pytest_configure(config):
-        config.stash[KEY] = {}
-        config.pluginmanager.register(Plugin(), "my-plugin")
-        config.order, config.early = [], {"to be removed": 1}
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(item, call):
-        global PASSED
-        report = yield
-        PASSED += report.passed
-        COUNTS[report.outcome] += 1
-        item.config.stash[KEY].setdefault(item.nodeid, []).append(report.when)
-        if call.excinfo is not None: item.parent._previousfailed = item
-        if not hasattr(item.session, "results"): item.session.results = {}
-        item.session.results[item] = report
-        setattr(item, "rep_" + report.when, report)
-        item.config.order.append(report.when)
-        item.config.early.pop("to be removed", None)
-        return report
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(item):
-        ORDER.append("before " + item.name)
-        try: return (yield)
-        finally: ORDER.append("after " + item.name)
-    def pytest_runtest_setup(item):
-        previous = getattr(item.parent, "_previousfailed", None)
-        if previous is not None and item.cls: pytest.xfail(f"{previous.name} failed")
-    def pytest_runtest_teardown(item, nextitem): COUNTS["torn down"] += 1
-    def pytest_fixture_setup(fixturedef): COUNTS[fixturedef.argname] += 1
-    def pytest_runtest_logreport(report): COUNTS["logged"] += 1
-
-    def pytest_terminal_summary(terminalreporter, config):
-        plugin = config.pluginmanager.get_plugin("my-plugin")
-        session = terminalreporter._session
-        by_item = plugin.results.by_item
-        for one in (
-            PASSED, dict(COUNTS), ORDER, TEXT.getvalue(), config.stash[KEY], config.order,
-            config.early, plugin.number, plugin.lines, plugin.made, Results.total,
-            sorted(plugin.results.seen), plugin.results.last.when,
-            plugin.results.me is plugin.results, type(plugin.error), str(plugin.error),
-            {item.name: sorted(reports) for item, reports in by_item.items()},
-            {item.name: report.outcome for item, report in session.results.items()},
-            [item.rep_setup is by_item[item]["setup"] for item in session.items],
-        ):
-            terminalreporter.write_line(repr(one))
-"""
-NOTED: Final = """
-    import os, pytest
-
-    @pytest.fixture
-    def thing(): pass
-    class TestInARow:
-        def test_a(self, thing): pass
-        def test_b(self): assert 0
-        def test_c(self): pass
-    def test_d(): os.environ.get("DIES") and os.abort()
-"""
-
-
 def test_what_hooks_note_is_there_for_the_next_test_and_the_summary(suite: Suite) -> None:
-    suite.write({"conftest.py": BOOKS, "noted": NOTED})
+    suite.copy("hooks/books")
 
     plain, isolated = suite.twice("-rA")
 
@@ -269,7 +92,7 @@ def test_what_hooks_note_is_there_for_the_next_test_and_the_summary(suite: Suite
 
 
 def test_death_is_noted_as_a_failure_once(suite: Suite) -> None:
-    suite.write({"conftest.py": BOOKS, "noted": NOTED})
+    suite.copy("hooks/books")
 
     run = suite.run("--isolate", DIES="1")
 

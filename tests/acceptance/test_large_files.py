@@ -18,39 +18,6 @@ if TYPE_CHECKING:
 
 MIB: Final = 1 << 20
 SIZE: Final = 100 * MIB
-TESTS: Final = """
-    import os, pathlib, pytest, sqlite3, subprocess, threading
-
-    HERE = pathlib.Path(__file__).parent
-    pytestmark = pytest.mark.isolated(memory="60M")
-
-    def test_chmod(): os.chmod(HERE / "large", 0o600)
-    def test_rename(): os.rename(HERE / "large", HERE / "moved")
-    def test_append():
-        with open(HERE / "large", "ab") as file: file.write(b"x")
-    def test_beside():
-        os.chdir(HERE)
-        os.utime("large")
-    def test_below(): os.chmod("large", 0o600, dir_fd=os.open(HERE, os.O_RDONLY))
-    def test_open(): os.fchmod(os.open(HERE / "large", os.O_RDONLY), 0o600)
-    def test_program(): subprocess.run(["chmod", "600", "large"], cwd=HERE, check=True)
-    def test_thread():
-        thread = threading.Thread(target=os.chmod, args=(HERE / "large", 0o600))
-        thread.start(); thread.join()
-    def test_sqlite():
-        sqlite3.connect(HERE / "large.sqlite").execute("select count(*) from numbers").fetchall()
-    def test_two():
-        os.chmod(HERE / "middling", 0o600)
-        for number in range(9):
-            (HERE / f"new{number}").write_bytes(bytes(10 << 20))
-    def test_tmp():
-        with open("/tmp/new", "wb", buffering=0) as file:
-            while True: file.write(bytes(50_000))
-    def test_no_file(): bytes(range(256)) * (1 << 20)
-    def test_within():
-        os.chmod(HERE / "middling", 0o600)
-        assert (HERE / "large").stat().st_size == 100 << 20
-"""
 COPIED: Final = {
     "test_chmod": "large",
     "test_rename": "large",
@@ -71,7 +38,7 @@ pytestmark = [pytest.mark.any_python, pytest.mark.needs("memory")]
 def directory(module_suite: Suite) -> Path:
     """Return a directory with tests, and files of which some are too large for them."""
     directory = module_suite.directory
-    module_suite.write({"large": TESTS})
+    module_suite.copy("large_files")
     for name, size in ("large", SIZE), ("middling", 15 * MIB):
         (directory / name).write_bytes(bytes(size))
     with closing(sqlite3.connect(directory / "large.sqlite")) as database:
@@ -163,7 +130,7 @@ def test_file_that_fits_is_changed(run: Run) -> None:
 
 @pytest.mark.usefixtures("footprint")
 def test_files_and_the_look_at_them_leave_nothing(suite: Suite) -> None:
-    suite.write({"large": TESTS})
+    suite.copy("large_files")
     for name in ("large", "middling"):
         (suite.directory / name).write_bytes(bytes(SIZE))
     before = {path.name: path.stat().st_mode for path in suite.directory.iterdir()}

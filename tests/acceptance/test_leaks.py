@@ -11,36 +11,6 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Suite
     from tests.conftest import Footprint
 
-TESTS: Final = """
-    import os, pytest, subprocess, sys, threading, time
-    from pathlib import Path
-    HERE = Path(__file__).parent
-
-    def test_clean(tmp_path, request):
-        (tmp_path / "file").write_text("x")
-        (HERE / "__pycache__").mkdir(exist_ok=True); (HERE / "__pycache__" / "x").touch()
-        (HERE / "data").open("a").close()
-        with open("/tmp/gone", "w") as file: file.write("x")
-        os.unlink("/tmp/gone")
-        subprocess.run(["true"])
-        thread = threading.Thread(target=print); thread.start(); thread.join()
-        child = subprocess.Popen(["sleep", "9"]); child.kill()
-
-    def test_leaks():
-        (HERE / "data").write_text("changed")
-        Path("/tmp/file").write_text("x" * 3000)
-        Path("/dev/shm/shared").touch()
-        subprocess.Popen(["sleep", "1000"])
-        threading.Thread(target=time.sleep, args=(99,), name="napper", daemon=True).start()
-
-    def test_fails(): Path("/tmp/file").touch(); assert 0
-    def test_dies(): Path("/tmp/file").touch(); os.abort()
-    @pytest.fixture
-    def broken(): yield; assert 0
-    def test_teardown(broken): Path("/tmp/file").touch()
-    @pytest.mark.isolated(report_leaks="off")
-    def test_let(): Path("/tmp/file").touch()
-"""
 COUNTS: Final = "1 process, 1 thread, 3 paths written (2.9 KiB)"
 
 
@@ -55,7 +25,7 @@ def lines_of(suite: Suite) -> list[str]:
 
 @pytest.fixture
 def leaky(suite: Suite) -> Suite:
-    suite.write({"leaks": TESTS})
+    suite.copy("leaks")
     (suite.directory / "data").write_text("before", encoding="utf-8")
     return suite
 

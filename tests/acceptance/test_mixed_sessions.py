@@ -19,41 +19,6 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import Suite
 
-#: Fixtures that tell where and when they live; tests, by their names, whether they are isolated.
-CONFTEST: Final = """
-    import os, pytest
-
-    def tell(request, *words):
-        with open("told/log", "a") as file:
-            print(os.environ["NUMBER"], *words, request.node.nodeid or ".", file=file)
-
-    os.environ["NUMBER"] = "main"
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(item):
-        if "isolated" in item.name: os.environ["NUMBER"] = item.nodeid
-        return (yield)
-
-    def living(scope, *needs):
-        def fixture(request):
-            for need in needs: request.getfixturevalue(need)
-            tell(request, "up", scope)
-            yield
-            tell(request, "down", scope)
-        return pytest.fixture(fixture, scope=scope, name=scope)
-
-    session = living("session")
-    package = living("package", "session")
-    module = living("module", "package")
-    klass = living("class", "module")
-    function = living("function", "class")
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(config, items):
-        for item in items:
-            if "isolated" in item.name: item.add_marker(pytest.mark.isolated)
-        if os.environ.get("REVERSED"): items.reverse()
-"""
 PATTERNS: Final = ["".join(pattern) for pattern in product("ip", repeat=3)]
 
 
@@ -68,7 +33,8 @@ class Line(NamedTuple):
 def lines(module_suite: Suite, request: pytest.FixtureRequest) -> list[Line]:
     """Return what the fixtures of a session told, of a module for each pattern, in order."""
     suite = module_suite
-    suite.write({"conftest.py": CONFTEST} | {pattern: _module(pattern) for pattern in PATTERNS})
+    suite.copy("mixed_sessions")
+    suite.write({pattern: _module(pattern) for pattern in PATTERNS})
     place = suite.directory / "told"
     place.mkdir(exist_ok=True)
     (place / "log").unlink(missing_ok=True)

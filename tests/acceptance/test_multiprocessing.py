@@ -21,85 +21,26 @@ WORK: Final = """
 """
 
 
-def write(suite: Suite, source: str) -> None:
+@pytest.fixture
+def suite(suite: Suite) -> Suite:
+    """Return a suite with work that other processes can import."""
     suite.write({
         "work.py": WORK,
         "conftest.py": "import sys, os; sys.path.insert(0, os.path.dirname(__file__))",
-        "it": source,
     })
+    return suite
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_processes_start_after_the_parent_has_started_some(suite: Suite, method: str) -> None:
-    source = """
-        import multiprocessing, os, pytest
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import shared_memory
-        import work
-        multiprocessing.set_start_method(METHOD)
-
-        def use():
-            with multiprocessing.Pool(1) as pool: assert pool.map(work.square, [2]) == [4]
-            shared = shared_memory.SharedMemory(create=True, size=10)
-            shared.close(); shared.unlink()
-
-        def test_plain(): use()
-
-        @pytest.mark.isolated(timeout=100)
-        def test_pool(): use()
-
-        @pytest.mark.isolated(timeout=100)
-        def test_process():
-            queue = multiprocessing.Queue()
-            process = multiprocessing.Process(target=work.where, args=(queue,))
-            assert process.name == "Process-1"
-            process.start()
-            pid, namespace = queue.get()
-            process.join()
-            assert namespace == os.readlink("/proc/self/ns/pid")
-
-        @pytest.mark.isolated(timeout=100)
-        def test_manager():
-            with multiprocessing.Manager() as manager: assert manager.dict(a=1)["a"] == 1
-
-        @pytest.mark.isolated(timeout=100)
-        def test_executor():
-            with ProcessPoolExecutor(1) as pool: assert pool.submit(work.square, 3).result() == 9
-
-        def test_plain_again(): use()
-    """
-    write(suite, source.replace("METHOD)", f"{method!r})"))
-    run = suite.run("-Wignore:::multiprocessing")
+    suite.copy("multiprocessing/methods")
+    run = suite.run("-Wignore:::multiprocessing", METHOD=method)
     assert (run.status, run.stderr) == (0, "")
     assert "6 passed" in run.output
 
 
 def test_pools_and_executors_of_a_module_work_in_each_test(suite: Suite) -> None:
-    source = """
-        import atexit, multiprocessing, os
-        from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-        from multiprocessing.pool import ThreadPool
-        import pytest, work
-        THREADS, PROCESSES = ThreadPoolExecutor(2), ProcessPoolExecutor(1)
-        assert THREADS.submit(int).result() == PROCESSES.submit(int).result() == 0
-        POOL, THREAD_POOL = multiprocessing.Pool(1), ThreadPool(1)
-        assert POOL.map(work.square, [2]) == THREAD_POOL.map(work.square, [2]) == [4]
-        LOCK = multiprocessing.Lock()
-        atexit.register(POOL.terminate)
-
-        @pytest.mark.parametrize("n", range(2))
-        def test_threads(n): assert THREADS.submit(os.getpid).result(50) == os.getpid()
-        @pytest.mark.parametrize("n", range(2))
-        def test_processes(n):
-            assert PROCESSES.submit(work.square, 3).result(50) == 9
-        @pytest.mark.parametrize("n", range(2))
-        def test_pool(n): assert POOL.map_async(work.square, [3]).get(50) == [9]
-        def test_thread_pool(): assert THREAD_POOL.map_async(work.square, [3]).get(50) == [9]
-        def test_lock():
-            with LOCK: pass
-        def test_no_process_is_there(): assert multiprocessing.active_children() == []
-    """
-    write(suite, source)
+    suite.copy("multiprocessing/pools")
     run = suite.run(*OPTIONS, "-Wignore:::multiprocessing")
     assert (run.status, run.stderr) == (0, "")
     assert "9 passed" in run.output
@@ -116,7 +57,7 @@ def test_what_a_test_leaves_is_ended_with_it(suite: Suite) -> None:
         def test_daemon():
             multiprocessing.Process(target=time.sleep, args=(99,), daemon=True).start()
     """
-    write(suite, source)
+    suite.write({"it": source})
     run = suite.run(*OPTIONS)
     assert (run.status, run.stderr) == (0, "")
 
@@ -139,7 +80,7 @@ def test_what_the_parent_has_is_not_ended_by_a_test(suite: Suite) -> None:
             assert QUEUE.get(timeout=50) == 1
             POOL.terminate()
     """
-    write(suite, source)
+    suite.write({"it": source})
     run = suite.run("-Wignore:::multiprocessing")
     assert run.status == 0
     assert "3 passed" in run.output

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+import json
 from pathlib import Path
 import re
 from typing import TYPE_CHECKING
+from typing import Any
 from typing import Final
+from typing import NamedTuple
 
 import pytest
 
@@ -21,6 +25,7 @@ from pytest_isolate.sandbox.spec import User
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Iterator
     from collections.abc import Mapping
 
     from pytest_isolate.policy.model import Policy
@@ -130,141 +135,117 @@ def test_doctests_and_test_cases_are_isolated_too(suite: pytest.Pytester, collec
     }
 
 
+class Setting(NamedTuple):
+    """A setting as TOML writes it, and what is meant."""
+
+    written: Any
+    meant: object
+
+
+def every_setting(here: Path) -> dict[str, Setting]:
+    """Return all settings by name; in *here* there is a directory `root`."""
+    return {
+        "enabled": Setting(written=True, meant=True),
+        "memory": Setting("100M", 100 * MIB),
+        "timeout": Setting(2.5, 2.5),
+        "pids": Setting(64, 64),
+        "cpus": Setting(2, 2.0),
+        "network": Setting("none", Network.NONE),
+        "rootfs": Setting("./root", DirectoryRoot(f"{here}/root")),
+        "hostname": Setting("box", "box"),
+        "env": Setting(
+            ["A=1", "JAVA_HOME=/opt/my java"], (("A", "1"), ("JAVA_HOME", "/opt/my java"))
+        ),
+        "pass_env": Setting(["CI", "PIP_*"], ("CI", "PIP_*")),
+        "writable": Setting(["root", "."], (f"{here}", f"{here}/root")),
+        "user": Setting("root", User.ROOT),
+        "unavailable": Setting("skip", Recourse.SKIP),
+        "report_leaks": Setting("fail", Leaks.FAIL),
+        "keep": Setting("failed", Keep.FAILED),
+        "keep_dir": Setting("kept", f"{here}/kept"),
+        "top": Setting(3, 3),
+    }
+
+
+def flags(settings: Mapping[str, Setting]) -> Iterator[str]:
+    """Yield *settings* for the command line."""
+    for name, (written, _) in settings.items():
+        flag = f"--isolate-{name.replace('_', '-')}"
+        match written:
+            case True:
+                yield "--isolate"
+            case list():
+                yield from (f"{flag}={one}" for one in written)
+            case _:
+                yield f"{flag}={written}"
+
+
+def in_ini(settings: Mapping[str, Setting]) -> str:
+    """Return *settings* for pytest.ini."""
+    lines = ["[pytest]"]
+    for key, written in ini_keys(settings).items():
+        value = "\n    ".join(["", *written]) if isinstance(written, list) else written
+        lines.append(f"{key} = {value}")
+    return "\n".join(lines)
+
+
+def in_toml(table: str, settings: Mapping[str, Setting]) -> str:
+    """Return *settings* for a table of pyproject.toml."""
+    lines = [f"{key} = {json.dumps(written)}" for key, written in ini_keys(settings).items()]
+    return "\n".join([f"[{table}]", *lines])
+
+
+def ini_keys(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """Return what is written for *settings*, by their keys in an ini file."""
+    return {
+        "isolate" if name == "enabled" else f"isolate_{name}": written
+        for name, (written, _) in settings.items()
+    }
+
+
 def test_every_flag_is_read(suite: pytest.Pytester, collect: Collect) -> None:
-    root = suite.mkdir("root")
-    policy = collect(
-        PLAIN,
-        "--isolate",
-        "--isolate-memory=100M",
-        "--isolate-timeout=2.5",
-        "--isolate-pids=64",
-        "--isolate-cpus=1.5",
-        "--isolate-network=none",
-        "--isolate-rootfs=./root",
-        "--isolate-hostname=box",
-        "--isolate-pass-env=CI",
-        "--isolate-pass-env=PIP_*",
-        "--isolate-writable=root",
-        "--isolate-writable=.",
-        "--isolate-user=root",
-        "--isolate-unavailable=skip",
-        "--isolate-report-leaks=fail",
-        "--isolate-keep=failed",
-        "--isolate-keep-dir=kept",
-        "--isolate-top=3",
-    )["test_plain"]
+    suite.mkdir("root")
+    settings = every_setting(suite.path) | {"cpus": Setting(1.5, 1.5)}
+    del settings["env"]  # which has no flag
+
+    policy = collect(PLAIN, *flags(settings))["test_plain"]
 
     assert policy is not None
     told = {s.name: getattr(policy, s.name) for s in SETTINGS if s.flag}
-    assert told == {
-        "enabled": True,
-        "memory": 100 * MIB,
-        "timeout": 2.5,
-        "pids": 64,
-        "cpus": 1.5,
-        "network": Network.NONE,
-        "rootfs": DirectoryRoot(str(root)),
-        "hostname": "box",
-        "pass_env": ("CI", "PIP_*"),
-        "writable": (str(suite.path), str(root)),
-        "user": User.ROOT,
-        "unavailable": Recourse.SKIP,
-        "report_leaks": Leaks.FAIL,
-        "keep": Keep.FAILED,
-        "keep_dir": str(suite.path / "kept"),
-        "top": 3,
-    }
+    assert told == {name: setting.meant for name, setting in settings.items()}
     assert {policy.origin(name).source for name in told} == {Source.COMMAND_LINE}
 
 
-EVERY_INI: Final = {
-    "enabled": True,
-    "memory": 100 * MIB,
-    "timeout": 2.5,
-    "pids": 64,
-    "cpus": 2.0,
-    "network": Network.NONE,
-    "hostname": "box",
-    "env": (("A", "1"), ("JAVA_HOME", "/opt/my java")),
-    "pass_env": ("CI", "PIP_*"),
-    "user": User.ROOT,
-    "unavailable": Recourse.SKIP,
-    "report_leaks": Leaks.FAIL,
-    "keep": Keep.FAILED,
-    "top": 3,
-}
-INI: Final = """
-    [pytest]
-    isolate = true
-    isolate_memory = 100M
-    isolate_timeout = 2.5
-    isolate_pids = 64
-    isolate_cpus = 2
-    isolate_network = none
-    isolate_rootfs = ./root
-    isolate_hostname = box
-    isolate_env =
-        A=1
-        JAVA_HOME=/opt/my java
-    isolate_pass_env =
-        CI
-        PIP_*
-    isolate_writable =
-        root
-    isolate_user = root
-    isolate_unavailable = skip
-    isolate_report_leaks = fail
-    isolate_keep = failed
-    isolate_keep_dir = kept
-    isolate_top = 3
-"""
-TOML: Final = """
-    [tool.pytest{table}]
-    isolate = true
-    isolate_memory = "100M"
-    isolate_timeout = 2.5
-    isolate_pids = 64
-    isolate_cpus = 2
-    isolate_network = "none"
-    isolate_rootfs = "./root"
-    isolate_hostname = "box"
-    isolate_env = ["A=1", "JAVA_HOME=/opt/my java"]
-    isolate_pass_env = ["CI", "PIP_*"]
-    isolate_writable = ["root"]
-    isolate_user = "root"
-    isolate_unavailable = "skip"
-    isolate_report_leaks = "fail"
-    isolate_keep = "failed"
-    isolate_keep_dir = "kept"
-    isolate_top = 3
-"""
 native_toml = pytest.mark.skipif(not NATIVE_TOML, reason="pytest 8 has no native TOML")
 
 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        pytest.param("makeini", INI, id="pytest.ini"),
-        pytest.param("makepyprojecttoml", TOML.format(table=".ini_options"), id="ini_options"),
-        pytest.param("makepyprojecttoml", TOML.format(table=""), id="native", marks=native_toml),
+        pytest.param("makeini", in_ini, id="pytest.ini"),
+        pytest.param(
+            "makepyprojecttoml", partial(in_toml, "tool.pytest.ini_options"), id="ini_options"
+        ),
+        pytest.param(
+            "makepyprojecttoml", partial(in_toml, "tool.pytest"), id="native", marks=native_toml
+        ),
     ],
 )
 def test_every_ini_key_is_read(
-    suite: pytest.Pytester, collect: Collect, make: str, text: str
+    suite: pytest.Pytester,
+    collect: Collect,
+    make: str,
+    text: Callable[[Mapping[str, Setting]], str],
 ) -> None:
-    getattr(suite, make)(text)
-    root = suite.mkdir("root")
+    suite.mkdir("root")
+    settings = every_setting(suite.path)
+    getattr(suite, make)(text(settings))
 
     policy = collect(PLAIN)["test_plain"]
 
     assert policy is not None
     told = {s.name: getattr(policy, s.name) for s in SETTINGS if s.ini}
-    paths = {
-        "rootfs": DirectoryRoot(str(root)),
-        "writable": (str(root),),
-        "keep_dir": str(suite.path / "kept"),
-    }
-    assert told == EVERY_INI | paths
+    assert told == {name: setting.meant for name, setting in settings.items()}
     assert {policy.origin(name).source for name in told} == {Source.INI}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+import json
 import os
 import random
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ ENDS: Final[dict[str, str]] = {
     "crash_of_a_thread": "signal SIGABRT",
     "exit_0": "exit 0",
     "exit_3": "exit 3",
-    "exec": "exit 0",
+    "exec_of_a_program": "exit 0",
     "lost_report": "exit 3",
     "garbage": "isolation",
     "lives": "finished",
@@ -49,83 +50,6 @@ ENDS: Final[dict[str, str]] = {
 #: Kinds that are told of in the phase that ran; a kill of a child comes later, a limit at any time.
 _EXACT: Final = ("signal", "crash", "exit", "exec")
 _PHASES: Final = ("setup", "call", "teardown")
-
-TESTS: Final = """
-    import ctypes, os, pytest, signal, stat, subprocess, sys, threading, time
-
-    CASES = {cases!r}
-    MARKS = {{
-        "oom": [pytest.mark.isolated(memory="40M")],
-        "timeout": [pytest.mark.isolated(timeout=0.4)],
-    }}
-
-    def eat():
-        hoard = []
-        while True: hoard.append(bytearray(10_000))
-    def pipes():
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) > 2 and os.path.exists("/proc/self/fd/" + name):
-                if stat.S_ISFIFO(os.stat("/proc/self/fd/" + name).st_mode):
-                    flags = open("/proc/self/fdinfo/" + name).read().split()[3]
-                    if int(flags, 8) & os.O_ACCMODE == os.O_WRONLY: yield int(name)
-    def in_a_thread(function):
-        thread = threading.Thread(target=function)
-        thread.start()
-        thread.join()
-
-    def oom_fast(): b"x" * 100_000_000
-    def oom_slow(): eat()
-    def oom_tmpfs():
-        with open("/tmp/full", "wb", buffering=0) as file:
-            while True: file.write(b"x" * 50_000)
-    def oom_child():
-        code = "x = bytearray(100_000_000)"
-        assert subprocess.run([sys.executable, "-c", code]).returncode == -9
-    def oom_thread(): in_a_thread(eat)
-    def timeout_asleep(): time.sleep(60)
-    def timeout_busy(): sum(range(10**12))
-    def timeout_deaf():
-        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
-        time.sleep(60)
-    def crash_of_a_pointer(): ctypes.string_at(0)
-    def crash_of_the_stack():
-        # The C library parses it by recursion; Python 3.12 counts its own calls through C.
-        ctypes.CDLL(None).regcomp(ctypes.create_string_buffer(1024), b"(" * 1_000_000, 1)
-    def crash_of_a_thread(): in_a_thread(os.abort)
-    def exit_0(): os._exit(0)
-    def exit_3(): os._exit(3)
-    def exec(): os.execv("/bin/true", ["true"])
-    def lost_report():
-        for fd in pipes(): os.close(fd)
-    def garbage():
-        for fd in pipes(): os.write(fd, b"garbage")
-    def lives(): print("alive")
-    def fails(): assert False, "as it should"
-
-    def end(kind):
-        if kind.startswith("signal_"):
-            os.kill(os.getpid(), getattr(signal, "SIG" + kind.removeprefix("signal_")))
-            time.sleep(60)
-        globals()[kind]()
-
-    @pytest.fixture
-    def around(kind, phase):
-        # Company that has to go as well.
-        if kind != "lives": subprocess.Popen(["sleep", "600"], start_new_session=True)
-        if phase == "setup": end(kind)
-        yield
-        if phase == "teardown": end(kind)
-
-    @pytest.mark.parametrize(
-        ("kind", "phase"),
-        [
-            pytest.param(*case, id=str(number), marks=MARKS.get(case[0].partition("_")[0], []))
-            for number, case in enumerate(CASES)
-        ],
-    )
-    def test_end(kind, phase, around):
-        if phase == "call": end(kind)
-"""
 
 
 def choose() -> list[tuple[str, str]]:
@@ -174,7 +98,8 @@ def table(cases: list[tuple[str, str]], wrong: dict[int, str]) -> str:
 def test_each_of_many_random_deaths_is_told_apart(suite: Suite, footprint: Footprint) -> None:
     cases = choose()
     suite = replace(suite, patience=60 + DEATHS * _SECONDS_PER_DEATH)
-    suite.write({"ends": TESTS.format(cases=cases)})
+    suite.copy("random_deaths", "wire")
+    suite.write({"cases.json": json.dumps(cases)})
 
     run = suite.run(
         *("--isolate", "-p", "no:cacheprovider", "--tb=no"),

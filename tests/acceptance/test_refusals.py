@@ -7,6 +7,7 @@ import errno
 import os
 from pathlib import Path
 import re
+import shutil
 import subprocess
 import sys
 from typing import Final
@@ -20,43 +21,7 @@ from pytest_isolate.sandbox.remedies import for_namespaces
 REFUSE: Final = str(Path(__file__).parents[1] / "refuse.py")
 #: What Docker's seccomp profile refuses without CAP_SYS_ADMIN.
 DOCKER: Final = "unshare,clone:namespaces,setns,mount,umount2,pivot_root,sethostname"
-SUITE: Final = """
-import os, pytest, signal, subprocess, tempfile, time
-
-def test_pass(tmp_path):
-    (tmp_path / "file").write_text("x")
-
-def test_fail():
-    print("some words")
-    assert 1 == 2
-
-def test_write_outside():
-    with pytest.raises(PermissionError):
-        open(os.path.join(os.path.dirname(__file__), "outside"), "w")
-
-def test_write_for_nothing():
-    try:
-        open(os.path.join(os.path.dirname(__file__), "outside"), "w")
-    except OSError as error:
-        raise LookupError("no place to write to") from error
-
-@pytest.mark.parametrize("path", ["file", "/proc/1/mem", "/nowhere/file", "nul\\0", 7, None])
-def test_modes(tmp_path, path):
-    os.chdir(tmp_path)
-    raise PermissionError(13, "Permission denied", path)
-
-def test_crash():
-    print("last words", flush=True)
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-def test_exit():
-    os._exit(3)
-
-@pytest.mark.isolated(timeout=1)
-def test_slow():
-    subprocess.Popen(["setsid", "sleep", "600"])
-    time.sleep(600)
-"""
+SUITE: Final = Path(__file__).with_name("suites") / "refusals"
 
 
 def pytest_under(
@@ -79,8 +44,8 @@ def pytest_under(
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """Return a directory with a suite of tests."""
+    shutil.copytree(SUITE, tmp_path, dirs_exist_ok=True)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    (tmp_path / "test_x.py").write_text(SUITE)
     return tmp_path
 
 

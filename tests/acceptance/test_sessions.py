@@ -3,43 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from typing import Final
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Suite
-
-#: Fixtures of every scope that tell where and when they live.
-CONFTEST: Final = """
-    import os, pytest
-
-    MAIN = os.getpid()
-    PLACE = os.path.join(os.path.dirname(__file__), "told")
-
-    def tell(*words):
-        with open(os.path.join(PLACE, "log"), "a") as file:
-            print("main" if os.getpid() == MAIN else "child", *words, file=file)
-
-    def living(scope, *needs):
-        def fixture(request):
-            for need in needs: request.getfixturevalue(need)
-            tell(scope, "up")
-            print(scope, "up")
-            yield scope
-            tell(scope, "down")
-            print(scope, "down")
-        return pytest.fixture(fixture, scope=scope, name=scope[0])
-
-    session = living("session")
-    module = living("module", "s")
-    function = living("function", "m")
-
-    @pytest.fixture(scope="session", params=["A", "B"])
-    def letter(request): tell("up", request.param); yield request.param; tell("down", request.param)
-    @pytest.fixture(scope="session")
-    def doubled(letter): yield letter * 2; tell("down doubled", letter)
-"""
 
 
 def log(suite: Suite, *arguments: str) -> list[str]:
@@ -52,8 +20,8 @@ def log(suite: Suite, *arguments: str) -> list[str]:
 
 
 def test_fixture_alive_in_the_parent_is_inherited_and_finalised_there_once(suite: Suite) -> None:
+    suite.copy("sessions")
     suite.write({
-        "conftest.py": CONFTEST,
         "mixed": """
             import pytest
             def test_first(f): pass
@@ -78,8 +46,8 @@ def test_fixture_alive_in_the_parent_is_inherited_and_finalised_there_once(suite
 
 
 def test_fixture_made_in_a_sandbox_lives_there(suite: Suite) -> None:
+    suite.copy("sessions")
     suite.write({
-        "conftest.py": CONFTEST,
         "isolated_first": """
             import pytest
             @pytest.mark.isolated
@@ -101,8 +69,8 @@ def test_fixture_made_in_a_sandbox_lives_there(suite: Suite) -> None:
 
 
 def test_parent_tears_down_what_the_next_test_does_not_need(suite: Suite) -> None:
+    suite.copy("sessions")
     suite.write({
-        "conftest.py": CONFTEST,
         "a": """
             import pytest
             def test_first(m): pass
@@ -123,14 +91,15 @@ def test_parent_tears_down_what_the_next_test_does_not_need(suite: Suite) -> Non
 
 
 def test_all_isolated_tests_make_their_own_fixtures(suite: Suite) -> None:
-    suite.write({"conftest.py": CONFTEST, "two": "def test_a(s): pass\ndef test_b(s): pass\n"})
+    suite.copy("sessions")
+    suite.write({"two": "def test_a(s): pass\ndef test_b(s): pass\n"})
 
     assert log(suite, "--isolate") == ["child session up", "child session down"] * 2
 
 
 def test_fixture_of_another_parameter_is_made_anew_with_all_that_needs_it(suite: Suite) -> None:
+    suite.copy("sessions")
     suite.write({
-        "conftest.py": CONFTEST,
         "parameters": """
             import pytest
             @pytest.mark.parametrize("letter", ["A"], indirect=True)

@@ -13,79 +13,6 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Suite
     from tests.conftest import Footprint
 
-TESTS: Final = """
-    import ctypes, os, pytest, re, signal, subprocess, sys, threading, time
-
-    slow = pytest.mark.isolated(timeout=2)
-
-    @pytest.fixture
-    def stuck(): time.sleep(60)
-    @slow
-    def test_stuck_in_setup(stuck): pass
-    @slow
-    def test_stuck_in_call(): time.sleep(60)
-    @pytest.fixture
-    def stuck_later(): yield; time.sleep(60)
-    @slow
-    def test_stuck_in_teardown(stuck_later): pass
-
-    def backtrack(): re.match(r"(a+)+$", "a" * 60 + "b")
-    @slow
-    def test_gil_is_held(): backtrack()
-    def block():
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGALRM})
-        time.sleep(60)
-    @slow
-    def test_sigterm_is_blocked(): block()
-    def loop(*_):
-        while True: pass
-    @slow
-    def test_loops_in_a_handler():
-        signal.signal(signal.SIGUSR1, loop)
-        signal.raise_signal(signal.SIGUSR1)
-    @slow
-    def test_ignores_every_signal():
-        for number in range(1, 32):
-            if number not in (9, 19): signal.signal(number, lambda *_: None)
-        while True: signal.pause()
-    def wait_in_a_thread(): time.sleep(60)
-    @slow
-    def test_threads():
-        threads = [threading.Thread(target=wait_in_a_thread) for _ in range(3)]
-        for thread in threads: thread.start()
-        threads[0].join()
-    @slow
-    def test_family():
-        print("said", flush=True)
-        subprocess.run(["sh", "-c", "setsid sleep 601 & sleep 602"])
-
-    def null(): ctypes.string_at(0)
-    def test_sigsegv(): null()
-    def bus():
-        import mmap, tempfile
-        with tempfile.TemporaryFile() as file:
-            file.truncate(mmap.PAGESIZE)
-            memory = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-            file.truncate(0)
-            memory[0]
-    def test_sigbus(): bus()
-    def send(number): signal.raise_signal(number)
-    def test_sigfpe(): send(signal.SIGFPE)
-    def test_sigill(): send(signal.SIGILL)
-    def abort(): os.abort()
-    def test_sigabrt(): abort()
-    def test_stack_overflow():
-        # The C library parses it by recursion; Python 3.12 counts its own calls through C.
-        expression = b"(" * 1_000_000
-        ctypes.CDLL(None).regcomp(ctypes.create_string_buffer(1024), expression, 1)
-    def test_crash_of_a_thread():
-        thread = threading.Thread(target=abort)
-        thread.start()
-        thread.join()
-    def test_crash_with_company():
-        subprocess.Popen(["sleep", "603"])
-        null()
-"""
 LIMIT: Final = "Timed out: exceeded its limit of 2 s"
 #: Each death: the phase, the line, and the functions that were running, the outermost last.
 DEATHS: Final = {
@@ -120,7 +47,7 @@ DEATHS: Final = {
 @pytest.fixture(scope="module")
 def run(module_suite: Suite) -> Run:
     """Return a run of all deaths."""
-    module_suite.write({"ends": TESTS})
+    module_suite.copy("timeouts_and_crashes")
     return module_suite.run("--isolate", "-p", "no:cacheprovider")
 
 
@@ -151,18 +78,18 @@ def test_stacks_show_every_thread(name: str, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code"),
+    ("name", "function", "code"),
     [
-        ("test_stuck_in_setup", "def stuck(): time.sleep(60)"),
-        ("test_threads", "threads[0].join()"),
-        ("test_sigsegv", "def null(): ctypes.string_at(0)"),
+        ("test_stuck_in_setup", "stuck", "time.sleep(60)"),
+        ("test_threads", "test_threads", "threads[0].join()"),
+        ("test_sigsegv", "null", "ctypes.string_at(0)"),
     ],
 )
-def test_stacks_have_the_code(name: str, code: str, run: Run) -> None:
+def test_stacks_have_the_code(name: str, function: str, code: str, run: Run) -> None:
     lines = sections(run, name)["Stacks of all threads"].splitlines()
 
     above = lines[lines.index(f"    {code}") - 1]
-    assert re.fullmatch(r'  File ".*/test_ends\.py", line \d+ in \w+', above)
+    assert re.fullmatch(rf'  File ".*/test_ends\.py", line \d+ in {function}', above)
 
 
 @pytest.mark.needs("sandbox")

@@ -9,7 +9,6 @@ from importlib import metadata
 import os
 from pathlib import Path
 import shutil
-import textwrap
 from typing import TYPE_CHECKING
 from typing import Final
 
@@ -107,13 +106,13 @@ def _no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def counted(suite: Suite) -> Counted:
-    """Return what runs a suite plain and isolated; its `counted(name)` counts the runs of a test.
+    """Return what runs a suite plain and isolated; `counted.counted(name)` counts runs.
 
     The counts are in files, which outlive the sandboxes.
     """
+    suite.write({"counted.py": _COUNTED})
 
-    def run(source: str, *arguments: str) -> tuple[Run, Run]:
-        suite.write({"a": _COUNTED + textwrap.dedent(source)})
+    def run(*arguments: str) -> tuple[Run, Run]:
         runs = []
         counts = suite.directory.parent / "counts"
         for isolate in ([], ["--isolate", f"--isolate-writable={counts}"]):

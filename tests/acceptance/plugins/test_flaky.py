@@ -5,32 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tests.acceptance.conftest import Suite
     from tests.acceptance.plugins.conftest import Counted
 
-SUITE = """
-    import pytest
-    from flaky import flaky
 
-    @flaky(max_runs=3)
-    def test_decorated(): assert counted("decorated") == 3
-    @pytest.mark.flaky(max_runs=3, min_passes=2)
-    def test_marked(): assert counted("marked") > 1
-    @flaky
-    def test_always(): assert 0
-    @flaky(rerun_filter=lambda err, name, test, plugin: issubclass(err[0], KeyError))
-    def test_filtered(): raise ValueError(1)
-    @flaky
-    def test_skipped(): pytest.skip("x")
-    @pytest.fixture
-    def broken(): yield; assert 0
-    @flaky
-    def test_teardown(broken): pass
-    def test_steady(): pass
-    def test_failing(): assert 0
-"""
+def test_reruns_are_the_same(suite: Suite, counted: Counted) -> None:
+    suite.copy("plugins/flaky")
 
-
-def test_reruns_are_the_same(counted: Counted) -> None:
-    plain, isolated = counted(SUITE, "-p", "flaky.flaky_pytest_plugin", "--no-flaky-report", "-rA")
+    plain, isolated = counted("-p", "flaky.flaky_pytest_plugin", "--no-flaky-report", "-rA")
 
     assert isolated == plain

@@ -16,61 +16,6 @@ from typing import Final
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Suite
 
-PLUGIN = """
-    import json, os, pytest
-
-    PATHS, TOLD, PIPE = {}, set(), []
-
-    def send(path, outcome, text):
-        if path in TOLD:
-            return
-        TOLD.add(path)
-        if not PIPE:
-            PIPE.append(open(os.environ["TEST_RUN_PIPE"], "wb", buffering=0))
-        PIPE[0].write((json.dumps([path, outcome, text]) + "\\n").encode())
-
-    def name(nodeid, path):
-        return "::".join([str(path), *nodeid.split("::")[1:]])
-
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_protocol(item, nextitem):
-        PATHS[item.nodeid] = item.path
-        if item.get_closest_marker("skip"):
-            send(name(item.nodeid, item.path), "skipped", None)
-        return (yield)
-
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_report_teststatus(report, config):
-        if report.when == "call" or (report.when == "setup" and report.skipped):
-            outcome = {"passed": "success", "failed": "failure"}.get(report.outcome, "skipped")
-            text = report.longreprtext if report.failed else None
-            send(name(report.nodeid, PATHS[report.nodeid]), outcome, text)
-        return (yield)
-
-    def pytest_exception_interact(node, call, report):
-        kind = "failure" if call.excinfo.typename == "AssertionError" else "error"
-        send(name(node.nodeid, node.path), kind, report.longreprtext)
-"""
-SUITE = """
-    import os, pytest
-
-    def test_passes(): pass
-    def test_fails(): assert [1] == [2]
-    def test_raises(): raise ValueError("no")
-    def test_skips(): pytest.skip("closed")
-    @pytest.mark.skip
-    def test_skipped(): pass
-    @pytest.fixture
-    def broken(): raise ValueError("broken")
-    def test_error(broken): pass
-    @pytest.fixture
-    def later(): yield; raise ValueError("later")
-    def test_late(later): pass
-    @pytest.mark.parametrize("number", [1, 2])
-    def test_each(number): assert number == 1
-"""
-
-
 _PATIENCE_SECONDS: Final = 30.0
 
 
@@ -95,7 +40,7 @@ def told(suite: Suite, *arguments: str) -> list[Any]:
 
 
 def test_ide_hears_of_each_test_once(suite: Suite) -> None:
-    suite.write({"a": SUITE, "ide.py": PLUGIN})
+    suite.copy("plugins/ides/plugin", "plugins/ides/tests")
 
     plain, isolated = told(suite), told(suite, "--isolate")
 
@@ -104,7 +49,7 @@ def test_ide_hears_of_each_test_once(suite: Suite) -> None:
 
 
 def test_ide_hears_of_a_test_that_is_run_alone(suite: Suite) -> None:
-    suite.write({"a": SUITE, "ide.py": PLUGIN})
+    suite.copy("plugins/ides/plugin", "plugins/ides/tests")
     outcomes = {"test_fails": "failure", "test_error": "error", "test_late": "success"}
     for name, outcome in outcomes.items():
         run = told(suite, "--isolate", f"--rootdir={suite.directory}", f"test_a.py::{name}")
@@ -113,7 +58,8 @@ def test_ide_hears_of_a_test_that_is_run_alone(suite: Suite) -> None:
 
 
 def test_ide_hears_of_a_death(suite: Suite) -> None:
-    suite.write({"a": "import os\ndef test_dies(): os.abort()\n", "ide.py": PLUGIN})
+    suite.copy("plugins/ides/plugin")
+    suite.write({"a": "import os\ndef test_dies(): os.abort()\n"})
 
     ((path, outcome, text),) = told(suite, "--isolate")
 
