@@ -73,9 +73,9 @@ class Sandbox:
     def fds(self) -> tuple[int, ...]:
         """The descriptors that it owns: who has those of its cgroups could change its caps."""
         upper = () if self.upper < 0 else (self.upper,)
-        layers = upper if self.layers is None else self.layers.fds.values()
+        fresh = () if self.layers is None else self.layers.fresh.values()
         alarm = () if self.alarm is None else self.alarm.fds
-        return (self.init, *self.joins, *self.counters.values(), *layers, *alarm)
+        return (self.init, *self.joins, *self.counters.values(), *upper, *fresh, *alarm)
 
     def evidence(self) -> Evidence:
         """Return what the sandbox's cgroup has counted so far."""

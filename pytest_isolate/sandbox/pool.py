@@ -16,7 +16,7 @@ from typing import final
 
 import pytest_isolate
 from pytest_isolate.sandbox import remedies
-from pytest_isolate.sandbox.cgroups.counters import is_counter
+from pytest_isolate.sandbox.attached import Attached
 from pytest_isolate.sandbox.cgroups.oom_notifier import alarm_of
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
@@ -183,17 +183,17 @@ class Pool:
         frame, fds = self._arrived.pop(number)
         if isinstance(frame, Unready):
             raise SandboxError.from_json(fsnames.received(frame.error))
-        named = list(zip(fsnames.received(frame.names), fds, strict=True))
+        attached = Attached.of(zip(fsnames.received(frame.names), fds, strict=True))
         return Sandbox(
             spec=spec,
             number=number,
             keeping=self,
-            init=next(fd for name, fd in named if name == "init"),
-            joins=tuple(fd for name, fd in named if name == "join"),
-            counters={name: fd for name, fd in named if is_counter(name)},
-            layers=layers_of(dict(named), fsnames.received(frame.layers)),
-            upper=dict(named).get("layers", -1),
-            alarm=alarm_of(dict(named), spec.limits.memory),
+            init=attached.init,
+            joins=attached.joins,
+            counters=attached.counters,
+            layers=layers_of(attached, fsnames.received(frame.layers)),
+            upper=attached.upper,
+            alarm=alarm_of(attached.notifier, spec.limits.memory),
             scratch=fsnames.received(frame.scratch),
             shortfalls=_shortfalls(frame),
         )

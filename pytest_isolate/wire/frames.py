@@ -113,10 +113,9 @@ class Hello:
 class Ready:
     """*sandbox* waits to be entered.
 
-    *names* says what each attached descriptor is, *shortfalls* what of the plan could not be had
-    in full, each a `Shortfall` as JSON, *scratch* the directory of a sandbox without a root of its
-    own.
-    *layers* says where the descriptors `layers` and `fresh PATH` belong, if there are any:
+    *names* says what each attached descriptor is, see `sandbox.attached`, *shortfalls* what of the
+    plan could not be had in full, each a `Shortfall` as JSON, *scratch* the directory of a sandbox
+    without a root of its own. *layers* says where what is written goes, if that may be asked:
     `overlaid`, the paths inside and the lower directories of the overlays in the order of their
     upper layers, and `planned`, the paths that the sandbox was made with.
     """

@@ -17,11 +17,6 @@ _LONGEST: Final = 4096
 _Number = TypeVar("_Number", int, float)
 
 
-def is_counter(label: str) -> bool:
-    """Return whether *label* is that of a counter file, `v1.memory.oom_control`."""
-    return label.startswith(("v1.", "v2.")) and label.count(".") > 1
-
-
 def read_evidence(counters: Mapping[str, int]) -> Evidence:
     """Return what *counters*, descriptors by label as in `Group.counter_fds`, say.
 

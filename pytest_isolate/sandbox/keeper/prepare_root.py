@@ -10,6 +10,7 @@ from typing import Final
 
 from pytest_isolate.sandbox import mounts
 from pytest_isolate.sandbox import remedies
+from pytest_isolate.sandbox.attached import Kind
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
 from pytest_isolate.sandbox.features import Part
@@ -62,14 +63,14 @@ def lay_out(plan: BuildPlan, *, userns: bool) -> tuple[Shortfall, ...]:
 def open_layers(plan: BuildPlan) -> dict[str, int]:
     """Return descriptors of the directories that take what is written, if it may be looked at.
 
-    They are called `layers` (the upper layers of overlays) and `fresh PATH`; no path leads to the
-    first from inside. One that is not surveyed, but may run out of memory, has only that. To be
-    called between `lay_out` and `enter_root`.
+    They are named as in `attached`; no path leads to the upper layers from inside. One that is not
+    surveyed, but may run out of memory, has only those. To be called between `lay_out` and
+    `enter_root`.
     """
     if not plan.spec.surveyed and plan.spec.limits.memory is None:
         return {}
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    opened = {"layers": os.open(plan.layers, flags)}
+    opened: dict[str, int] = {Kind.UPPER: os.open(plan.layers, flags)}
     if not plan.spec.surveyed:
         return opened
     # Below a root directory that anybody wrote, a path may be a link that leads out.
@@ -77,7 +78,7 @@ def open_layers(plan: BuildPlan) -> dict[str, int]:
     resolve = libc.RESOLVE_IN_ROOT | libc.RESOLVE_NO_MAGICLINKS
     try:
         for path in plan.fresh:
-            opened[f"fresh {path}"] = libc.openat2(top, path, flags, resolve=resolve)
+            opened[Kind.FRESH.name_of(path)] = libc.openat2(top, path, flags, resolve=resolve)
     finally:
         os.close(top)
     return opened

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 from typing import final
 
+from pytest_isolate.sandbox.attached import Attached
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.keeper import init
 from pytest_isolate.sandbox.keeper.lifecycle import Life
@@ -66,6 +67,17 @@ class Record:
         if self.pidfd >= 0:
             pids = procfs.namespace_of(self.pidfd) or [self.init]
         return ", ".join(waits.describe(pid) for pid in pids)
+
+    def attached(self) -> Attached:
+        """Return the descriptors that the parent gets of it, without those of its layers."""
+        if self.group is None:
+            return Attached(init=self.pidfd)
+        return Attached(
+            init=self.pidfd,
+            joins=self.group.join_fds,
+            counters=self.group.counter_fds,
+            notifier=self.group.alarm_fds,
+        )
 
     def take_layers(self) -> None:
         """Open the directories that init has open, and let it close them. Raises OSError."""

@@ -270,19 +270,16 @@ class Sandboxes:
         except OSError as error:
             self._fail(record, SandboxError.from_os_error(error))
             return
-        joins = record.group.join_fds if record.group else ()
-        counters = record.group.counter_fds if record.group else {}
-        alarm = record.group.alarm_fds if record.group else {}
-        names = ["init", *["join"] * len(joins), *counters, *alarm, *record.layers]
+        named = [*record.attached().named(), *record.layers.items()]
         self._send(
             Ready(
                 record.number,
-                names,
+                [name for name, _ in named],
                 [one.to_json() for one in record.shortfalls],
                 record.scratch,
                 self._describe_layers(record),
             ),
-            (record.pidfd, *joins, *counters.values(), *alarm.values(), *record.layers.values()),
+            [fd for _, fd in named],
         )
         record.close_layers()
         if record.group:

@@ -55,7 +55,9 @@ class Change:
     kind: str = "file"  #: or directory, link, socket, fifo, device
     size: int = 0  #: of a file, in bytes
     source: str = ""  #: where a directory was, or a link leads
-    top: str = ""  #: the directory of `Layers` that it was found in, and where in it
+    #: Where it was found: the number of an overlay or the path of a fresh directory, and a path
+    #: in that.
+    top: int | str = ""
     place: str = ""
 
 
@@ -76,16 +78,19 @@ class Ignored:
 
 def survey(layers: Layers, ignored: Ignored) -> Iterator[Change]:
     """Yield what was written, in no order to rely on."""
-    upper = layers.fds["layers"]
     for number, (target, lower) in enumerate(layers.overlaid):
-        top = f"{number}.upper"
         with suppress(FileNotFoundError):  # an optional overlay
-            fd = os.open(top, _DIRECTORY, dir_fd=upper)
-            yield from _Walk(layers, ignored, f"layers/{top}").walk(fd, target, "", lower)
-    for name, fd in layers.fds.items():
-        kind, _, target = name.partition(" ")
-        if kind == "fresh":
-            yield from _Walk(layers, ignored, name).walk(os.dup(fd), target, "", None)
+            fd = _open_top(layers, number)
+            yield from _Walk(layers, ignored, number).walk(fd, target, "", lower)
+    for target in layers.fresh:
+        fd = _open_top(layers, target)
+        yield from _Walk(layers, ignored, target).walk(fd, target, "", None)
+
+
+def _open_top(layers: Layers, top: int | str) -> int:
+    if isinstance(top, str):
+        return os.dup(layers.fresh[top])
+    return os.open(f"{top}.upper", _DIRECTORY, dir_fd=layers.upper)
 
 
 def open_file(layers: Layers, change: Change) -> int:
@@ -93,11 +98,7 @@ def open_file(layers: Layers, change: Change) -> int:
 
     What the path leads to is not waited for and not followed, whatever it is by now.
     """
-    name, slash, upper = change.top.partition("/")
-    if name == "layers" and slash:
-        top = os.open(upper, _DIRECTORY, dir_fd=layers.fds[name])
-    else:
-        top = os.dup(layers.fds[change.top])
+    top = _open_top(layers, change.top)
     resolve = libc.RESOLVE_IN_ROOT | libc.RESOLVE_NO_SYMLINKS
     try:
         fd = libc.openat2(top, change.place, _FILE, resolve=resolve)
@@ -124,7 +125,7 @@ class _Spot:
 class _Walk:
     """Through one file system, from one directory down."""
 
-    def __init__(self, layers: Layers, ignored: Ignored, top: str) -> None:
+    def __init__(self, layers: Layers, ignored: Ignored, top: int | str) -> None:
         self._planned = layers.planned
         self._opened = layers.opened
         self._copied = layers.copied
