@@ -44,8 +44,12 @@ class _Handlers:
         self.in_parent: Any = partial(int)
         self.in_child: Any = partial(int)
         self.are_late = _has_threads()
-        self._callbacks = _HANDLER(self.in_parent), _HANDLER(self.in_child)
-        libc.pthread_atfork(*self._callbacks)
+        callbacks = _HANDLER(self.in_parent), _HANDLER(self.in_child)
+        # What is registered stays so, and this module may go: pytester's runs within a process take
+        # the modules that they have imported out of `sys.modules`.
+        for callback in callbacks:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(callback))
+        libc.pthread_atfork(*callbacks)
 
 
 _registered: list[_Handlers] = []

@@ -207,6 +207,26 @@ def test_a_library_of_c_may_start_its_threads_anew_in_parent_and_child() -> None
     assert answer == "[2, [2], 1, [0]] 1\n" * 3
 
 
+def test_handlers_outlive_the_module_that_registered_them() -> None:
+    answer = run("""
+        import ctypes
+        from pytest_isolate.sandbox.launch import libraries
+
+        libraries.register()
+        del libraries, forks, execution, Entry, Pool, Spec, Event, ask
+        for name in [name for name in sys.modules if name.startswith("pytest_isolate")]:
+            del sys.modules[name]
+        gc.collect()
+        called = []  # by who has the place in memory now
+        others = [ctypes.CFUNCTYPE(None)(lambda: called.append(1)) for _ in range(100)]
+        child = os.fork()
+        if child == 0: os._exit(len(called))
+        _, status = os.waitpid(child, 0)
+        print(status, called)
+    """)
+    assert answer == "0 []\n"
+
+
 @pytest.mark.needs("sandbox")
 def test_a_library_that_came_first_is_told_of_and_harms_nothing_outside() -> None:
     answer = run(

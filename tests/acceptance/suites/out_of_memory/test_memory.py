@@ -28,7 +28,7 @@ def fill(path):
         while True:
             file.write(b"x" * 50_000)
             if file.tell() > CAP - (6 << 20):
-                time.sleep(0.001)  # who looks may be late
+                time.sleep(0.01)  # who looks may be late by a second and a half
 
 
 def start(code):
