@@ -232,13 +232,12 @@ class Replay:
         *,
         output: dict[str, str],
         stacks: str,
-        cap: int | None,
         timeline: Timeline | None = None,
     ) -> None:
         """Judge how the test process ended: if that fails the test, make the reports of it.
 
         *output* is what it had printed since its last report, *stacks* what it left of its
-        threads' stacks, *cap* its memory cap, *timeline* its memory if that is to be drawn.
+        threads' stacks, *timeline* its memory if that is to be drawn.
         """
         ended = self._held is not None or self.stopped
         if end.garbage:
@@ -266,18 +265,18 @@ class Replay:
         ))
         if end.snapshot is not None:
             self._sections += failures.seen(end.snapshot, outcome)
-        self._sections.append(("Figures", failures.figures(end.usage, cap)))
+        self._sections.append(("Figures", failures.figures(end.usage)))
         if timeline is not None:
-            self._draw(timeline, end, cap)
+            self._draw(timeline, end)
         failed = self._die(death, when)
         if failed.failed:
             self.failed(failed)
 
-    def _draw(self, timeline: Timeline, end: End, cap: int | None) -> None:
+    def _draw(self, timeline: Timeline, end: End) -> None:
         peak, snapshot = end.usage.memory_peak or 0, end.snapshot
         if snapshot is not None and snapshot.seen is not None and not end.said_bye:
             timeline.end(snapshot.seen, min(peak, sum(snapshot.memory.values())))
-        self._extras.append(plot(timeline.points or [(0.0, peak)], cap, peak))
+        self._extras.append(plot(timeline.points or [(0.0, peak)], end.usage))
 
     def refuse(self, error: SandboxError, *, skip: bool) -> None:
         """Let the test fail, or skip it, because its sandbox could not be had."""
@@ -336,10 +335,10 @@ class Replay:
             return "teardown"
         return "teardown" if self._phase == "teardown" else "call"
 
-    def close(self, nextitem: pytest.Item | None, usage: Usage, cap: int | None) -> None:
+    def close(self, nextitem: pytest.Item | None, usage: Usage) -> None:
         """Tear down what the parent has and *nextitem* does not need, and show the rest.
 
-        *usage* and *cap*, the memory cap in bytes, are figures of the test.
+        *usage* are the figures of the test.
         """
         session = self.item.session
         if self._held is not None:
@@ -349,7 +348,7 @@ class Replay:
             if self.left:
                 # As it is an attribute, pytest-xdist carries it to the process that tells it.
                 self._held.isolate_left = self.left  # type: ignore[attr-defined]
-            self._held.user_properties += failures.properties(usage, self._death, cap)
+            self._held.user_properties += failures.properties(usage, self._death)
             self._add(self._held)
 
     def blame(self, text: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from contextlib import closing
 from contextlib import suppress
+import dataclasses
 from functools import partial
 import os
 import random
@@ -246,11 +247,10 @@ class Runner:
         replay = Replay(item=item, integrations=self.integrations, log=log)
         outcome: Outcome
         usage = Usage(wall_seconds=0.0)
-        cap = None
         resolution = self.sandboxes.resolve(policy)
         match resolution:
             case Resolved(spec):
-                cap = spec.memory_cap
+                usage = dataclasses.replace(usage, memory_cap=spec.memory_cap)
                 try:
                     with self.sandboxes.acquire(spec) as sandbox:
                         end = _run(self, policy, sandbox, replay, nextitem)
@@ -265,7 +265,7 @@ class Runner:
                 raise AssertionError(msg)
             case _:
                 assert_never(resolution)
-        replay.close(nextitem, usage, cap)
+        replay.close(nextitem, usage)
         item.ihook.pytest_isolate_finished(item=item, outcome=outcome, usage=usage)
         return replay
 
@@ -365,12 +365,12 @@ def _run(
             live=gate >= 0,
             last_words=last_words,
         )
+        end = dataclasses.replace(end, usage=dataclasses.replace(end.usage, memory_cap=cap))
         replay.judge(
             end,
             output=output.read(),
             stacks=last_words.text(at_most=_STACKS_LIMIT).decode(errors="replace")
             or watchdog.text(),
-            cap=cap,
             timeline=line,
         )
         inspection.inspect(sandbox, policy, replay)
