@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from contextlib import closing
 from contextlib import suppress
 import dataclasses
+from functools import cached_property
 from functools import partial
 import os
 import random
@@ -33,7 +34,6 @@ from pytest_isolate.integrations.registry import take_limit
 from pytest_isolate.options import distributes
 from pytest_isolate.options import policy_of
 from pytest_isolate.options import run_policy
-from pytest_isolate.options import wants_shell
 from pytest_isolate.policy.resolution import Resolved
 from pytest_isolate.policy.resolution import Unavailable
 from pytest_isolate.policy.resolution import Unconfined
@@ -50,8 +50,10 @@ from pytest_isolate.sandbox.outcome import Usage
 from pytest_isolate.sandbox.spec import DirectoryRoot
 from pytest_isolate.sandbox.supervise.last_words import LastWords
 from pytest_isolate.session import inspection
-from pytest_isolate.session import interaction
+from pytest_isolate.session import interrupts
 from pytest_isolate.session import takeover
+from pytest_isolate.session.interaction import Interaction
+from pytest_isolate.session.interrupts import Interrupts
 from pytest_isolate.session.obstacles import Obstacles
 from pytest_isolate.session.obstacles import beyond
 from pytest_isolate.session.provider import SandboxProvider
@@ -105,6 +107,11 @@ class Runner:
         self._plugins = -1  #: how many there were when the two were found
         config.pluginmanager.register(self.forwarder, "isolate-forwarder")
         config.add_cleanup(self.sandboxes.close)
+
+    @cached_property
+    def interaction(self) -> Interaction:
+        """Whom tests share the terminal with."""
+        return Interaction.of(self._config)
 
     def header(self) -> str:
         """Return the line that tells what is in force, with what is had if that is known."""
@@ -224,7 +231,7 @@ class Runner:
             return None
         if isinstance(self.sandboxes.resolve(policy), Unconfined):
             return None
-        if not interaction.wants_debugger(self._config):
+        if not self.interaction.debugger:
             take_limit(item, settings)
         return True
 
@@ -290,19 +297,20 @@ def _run(
 ) -> execution.End:
     """Run the item of *replay* in *sandbox*, and judge how it ended."""
     item, config = replay.item, replay.item.config
+    interaction = runner.interaction
     with ExitStack() as stack:
         cap = sandbox.spec.memory_cap
         output = stack.enter_context(closing(Output(config, cap=cap)))
-        stacks = interaction.own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
-        gate = interaction.gate(stack, replay) if interaction.talks_live(config) else -1
+        stacks = interrupts.own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
+        gate = interrupts.gate(stack, replay) if interaction.live else -1
         connection = debugger.connect(stack)
         watchdog = watchdogs.pause(stack, _compat.capture_files(config).values())
-        interrupts = interaction.Interrupts(shared=interaction.wants_debugger(config))
-        interrupts.attend(stack)
+        presses = Interrupts(shared=interaction.debugger)
+        presses.attend(stack)
         capabilities = runner.sandboxes.capabilities
         replay.obstacles = Obstacles.of(sandbox.notes, capabilities, sandbox.spec.project)
-        replay.debugged = lambda on: interrupts.debug(on=on)
-        replay.attended = interaction.wants_debugger(config) or wants_shell(config)
+        replay.debugged = lambda on: presses.debug(on=on)
+        replay.attended = interaction.attended
         doors = Doors()
         job = program.Job(
             stacks=stacks,
@@ -310,7 +318,7 @@ def _run(
             debugger=connection,
             integrations=runner.integrations,
             random_state=random.getstate(),
-            release_interrupts=interrupts.release,
+            release_interrupts=presses.release,
             watchdog=watchdog,
             executors=executors.in_use(),
             threads=runner.new_threads(),
@@ -334,7 +342,7 @@ def _run(
                 job.directories,
                 *([connection.fd] if connection is not None else []),
             ),
-            new_session=not interaction.wants_debugger(config),
+            new_session=not interaction.debugger,
             preload=needed_libraries() if isinstance(sandbox.spec.root, DirectoryRoot) else (),
             reopens=True,
             covered=doors.covered,
@@ -342,8 +350,8 @@ def _run(
         timeout = policy.timeout if policy.asked("timeout") else limit(item)
         if connection is not None:
             timeout = None  # somebody may be looking at it
-        shells = Shells(item, sandbox, entry, interrupts, timeout=timeout)
-        if wants_shell(config):
+        shells = Shells(item, sandbox, entry, presses, timeout=timeout)
+        if interaction.shells:
             replay.failed = shells.open_for_report
         line = memory_plot.wanted(config, sandbox.alarm)
         house = output.keep_house
@@ -357,10 +365,10 @@ def _run(
             entry,
             partial(program.run, item, runner.forwarder, output, job),
             timeout=timeout,
-            clock=interrupts.clock,
+            clock=presses.clock,
             on_frame=replay.hear,
-            on_start=interrupts.aim,
-            on_timeout=shells.open_for_timeout if wants_shell(config) else lambda: None,
+            on_start=presses.aim,
+            on_timeout=shells.open_for_timeout if interaction.shells else lambda: None,
             chore=watchdog.between(house if line is None else line.between(house)),
             live=gate >= 0,
             last_words=last_words,
