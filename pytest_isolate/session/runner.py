@@ -36,12 +36,12 @@ from pytest_isolate.options import policy_of
 from pytest_isolate.options import run_policy
 from pytest_isolate.policy.resolution import Resolved
 from pytest_isolate.policy.resolution import Unavailable
-from pytest_isolate.policy.resolution import Unconfined
 from pytest_isolate.policy.settings import Leaks
 from pytest_isolate.policy.settings import Recourse
 from pytest_isolate.reporting import memory_plot
 from pytest_isolate.reporting import top
 from pytest_isolate.reporting.header import header
+from pytest_isolate.reporting.header import requests
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.launch import libraries
@@ -78,7 +78,6 @@ if TYPE_CHECKING:
 
     from pytest_isolate.integrations.registry import TimerSettings
     from pytest_isolate.policy.model import Policy
-    from pytest_isolate.sandbox.features import Capabilities
     from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.transfer.notes.books import Hooks
@@ -115,11 +114,12 @@ class Runner:
 
     def header(self) -> str:
         """Return the line that tells what is in force, with what is had if that is known."""
-        capabilities: Capabilities | None = None
+        policy = run_policy(self._config)
         if sys.platform == "linux" and not self._runs_none():
             with suppress(KeeperError):  # each test will say so
                 capabilities = self.sandboxes.capabilities
-        return header(run_policy(self._config), capabilities)
+                return header(policy, self.sandboxes.resolve(policy), capabilities)
+        return requests(policy)
 
     def _runs_none(self) -> bool:
         """Return whether no test will run in this process."""
@@ -174,7 +174,7 @@ class Runner:
 
     def check(self, item: pytest.Item, policy: Policy) -> None:
         """Tell if *item* is over and another plugin has not let it be isolated."""
-        if item is self._last or isinstance(self.sandboxes.resolve(policy), Unconfined):
+        if item is self._last or _goes_without(policy):
             return
         who = ", ".join(takeover.runners(self._config)) or "a plugin"
         msg = f"{item.nodeid} did not run in its sandbox: its protocol was run by {who}"
@@ -193,7 +193,7 @@ class Runner:
         self._last = item
         # A session within a test of pytest's own kind may do without this plugin.
         policy = policy_of(item) if item.config is self._config else None
-        if policy is None or isinstance(self.sandboxes.resolve(policy), Unconfined):
+        if policy is None or _goes_without(policy):
             return _compat.runtestprotocol(item, log=log, nextitem=nextitem)
         self.integrations.begins(item)
         replay = self._replay(item, policy, nextitem, log=log and not self.integrations.rerun)
@@ -227,9 +227,7 @@ class Runner:
 
         In a test process it is one for the test's function alone, and stays with pytest-timeout.
         """
-        if self.forwarder.sender is not None:
-            return None
-        if isinstance(self.sandboxes.resolve(policy), Unconfined):
+        if self.forwarder.sender is not None or _goes_without(policy):
             return None
         if not self.interaction.debugger:
             take_limit(item, settings)
@@ -267,14 +265,16 @@ class Runner:
                     outcome, usage = end.outcome, end.usage
             case Unavailable(error):
                 outcome = _refuse(replay, error, policy)
-            case Unconfined():
-                msg = "a test without a sandbox is not replayed"
-                raise AssertionError(msg)
             case _:
                 assert_never(resolution)
         replay.close(nextitem, usage)
         item.ihook.pytest_isolate_finished(item=item, outcome=outcome, usage=usage)
         return replay
+
+
+def _goes_without(policy: Policy) -> bool:
+    """Return whether there is no system for sandboxes, and the user takes the test without one."""
+    return sys.platform != "linux" and policy.unavailable is Recourse.DEGRADE
 
 
 def _threads() -> set[str]:
