@@ -1,8 +1,7 @@
-"""Tests that are talked to while they run: the gate for their reports, and Ctrl-C."""
+"""Tests that are talked to while they run: by Ctrl-C, in a debugger, from a shell."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from contextlib import contextmanager
 from contextlib import suppress
 import os
@@ -11,29 +10,14 @@ import threading
 from typing import TYPE_CHECKING
 from typing import final
 
-from pytest_isolate import _compat
 from pytest_isolate.sandbox.supervise.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
+    from typing import Self
 
     from pytest_isolate.child.program import Handler
-    from pytest_isolate.session.replay import Replay
-
-
-def gate(stack: ExitStack, replay: Replay) -> int:
-    """Return a pipe's end at which the test process waits until its report is shown."""
-    gate, opener = (own(stack, fd) for fd in os.pipe2(os.O_CLOEXEC))
-    os.set_blocking(opener, False)
-
-    def open_gate() -> None:
-        _compat.flush_streams(replay.item.config)
-        with suppress(BlockingIOError):  # full: nobody waits there
-            os.write(opener, b"+")
-
-    replay.shown = open_gate
-    return gate
 
 
 @final
@@ -54,12 +38,17 @@ class Interrupts:
         self._presses = 0
         self._debugged = False
 
-    def attend(self, stack: ExitStack) -> None:
-        """Take over SIGINT until the end of *stack*, unless somebody else has."""
-        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if ours and threading.current_thread() is threading.main_thread():
+    def __enter__(self) -> Self:
+        """Take over SIGINT, unless somebody else has."""
+        free = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if free and threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGINT, self._press)
-            stack.callback(signal.signal, signal.SIGINT, self._handler)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give SIGINT back."""
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
 
     def aim(self, pid: int) -> None:
         """Take note of the test process, which has just been started."""
@@ -67,13 +56,15 @@ class Interrupts:
         if self._presses:
             self._pass_on()
 
-    def debug(self, *, on: bool) -> None:
-        """Take note that the test process has entered the debugger, or left it."""
-        self._debugged = on
-        if on:
-            self.clock.stop()
-        else:
-            self.clock.go_on()
+    def debugger_opened(self) -> None:
+        """Take note that the test process has entered the debugger."""
+        self._debugged = True
+        self.clock.stop()
+
+    def debugger_closed(self) -> None:
+        """Take note that it has left the debugger, if it was there."""
+        self._debugged = False
+        self.clock.go_on()
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -106,9 +97,3 @@ class Interrupts:
         if self.pid and not self._shared:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGINT)
-
-
-def own(stack: ExitStack, fd: int) -> int:
-    """Let *stack* close *fd*."""
-    stack.callback(os.close, fd)
-    return fd

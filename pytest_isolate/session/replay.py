@@ -28,6 +28,7 @@ from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
+from pytest_isolate.session.audience import Audience
 from pytest_isolate.session.obstacles import Obstacles
 from pytest_isolate.transfer import caught_warnings
 from pytest_isolate.transfer import reports
@@ -44,8 +45,6 @@ from pytest_isolate.wire.frames import Stop
 from pytest_isolate.wire.frames import Warned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_isolate.integrations.registry import Integrations
     from pytest_isolate.reporting.failures import Death
     from pytest_isolate.reporting.memory_plot import Timeline
@@ -66,10 +65,7 @@ class Replay:
     item: pytest.Item
     integrations: Integrations
     log: bool  #: whether reports of phases are shown, or left to the caller
-    shown: Callable[[], None] = lambda: None  #: tells the test process that its report was
-    failed: Callable[[pytest.TestReport], None] = lambda _: None  #: hears before that of a failure
-    debugged: Callable[[bool], None] = lambda _: None  #: hears whether the debugger is open
-    attended: bool = False  #: whether somebody will look at a failure before the test goes on
+    audience: Audience = field(default_factory=Audience)
     reports: list[pytest.TestReport] = field(default_factory=list)  #: of phases, in order
     threads: list[str] = field(default_factory=list)  #: that run on at the test's end
     left: list[str] = field(default_factory=list)  #: what is told of it at the session's end
@@ -111,10 +107,10 @@ class Replay:
             case Phase(when=("setup" | "call" | "teardown") as when):
                 self._phase = when
                 self._since = time.time()
-                self.debugged(False)  # noqa: FBT003  # it is not told when a test is quit
+                self.audience.debugger_closed()  # it is not told when a test is quit
             case Report(data=data):
                 self._hear_report(data)
-                self.shown()
+                self.audience.shown()
             case Warned():
                 self._hear_warning(frame)
             case Stop(kind=kind, reason=reason):
@@ -131,8 +127,10 @@ class Replay:
             case program.BROKEN, _:
                 self._trouble = SandboxError("run pytest's hooks", str(data.get("error")))
                 self._sections.append(("Internal error", str(data.get("traceback"))))
-            case program.DEBUGGER, {"on": bool(on)}:
-                self.debugged(on)
+            case program.DEBUGGER, {"on": True}:
+                self.audience.debugger_opened()
+            case program.DEBUGGER, {"on": False}:
+                self.audience.debugger_closed()
             case program.INTERACT, _ if self._sent:
                 self._hear_failure(data)
             case program.NOTES, {"notes": notes}:
@@ -164,7 +162,7 @@ class Replay:
             self._part_failed |= report.failed
             self._show(report)
         if report.failed:
-            self.failed(report)
+            self.audience.failed(report)
 
     def _is_of_another(self, report: pytest.TestReport) -> bool:
         """Return whether *report* bears the name of another test: hooks may give it a new one."""
@@ -196,7 +194,7 @@ class Replay:
             self._add(report)
             return
         self._held = report
-        if self.attended and report.failed and self.log:
+        if self.audience.attended and report.failed and self.log:
             self._show(report)
             self._early = report
 
@@ -270,7 +268,7 @@ class Replay:
             self._draw(timeline, end)
         failed = self._die(death, when)
         if failed.failed:
-            self.failed(failed)
+            self.audience.failed(failed)
 
     def _draw(self, timeline: Timeline, end: End) -> None:
         peak, snapshot = end.usage.memory_peak or 0, end.snapshot
