@@ -10,6 +10,7 @@ from here to where it was to go.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 import faulthandler
@@ -30,7 +31,7 @@ from pytest_isolate.wire.real_os import RealOS
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Collection
-    from contextlib import ExitStack
+    from collections.abc import Iterator
 
 #: The warning of a watchdog that was armed before there was anybody to take note.
 LOST: Final = (
@@ -70,18 +71,21 @@ def remove() -> None:
     _keeper().remove()
 
 
-def pause(stack: ExitStack, captured: Collection[int]) -> Watchdog:
-    """Disarm the watchdog until the end of *stack*, so that this process can fork.
+@contextmanager
+def paused(captured: Collection[int]) -> Iterator[Watchdog]:
+    """Disarm the watchdog meanwhile, so that this process can fork.
 
     *captured* are the descriptors that stand for the test's own output in its process.
     """
     keeper = _keeper()
     armed, lost = keeper.disarm()
     watchdog = Watchdog(armed, captured, lost=lost)
-    if armed is not None:
-        stack.callback(keeper.resume, armed)
-        stack.callback(watchdog.close)
-    return watchdog
+    try:
+        yield watchdog
+    finally:
+        watchdog.close()
+        if armed is not None:
+            keeper.resume(armed)
 
 
 @final

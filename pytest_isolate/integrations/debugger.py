@@ -6,6 +6,8 @@ one the IDE cannot be reached. So the connection is made before, and taken up in
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextlib import nullcontext
 from contextlib import suppress
 from dataclasses import dataclass
 import os
@@ -17,7 +19,8 @@ from typing import Any
 from typing import Final
 
 if TYPE_CHECKING:
-    from contextlib import ExitStack
+    from collections.abc import Iterator
+
 _LIMIT_SECONDS: Final = 10.0
 _NO_PROCESS: Final = 2**22  #: above all ids of processes (proc(5): pid_max)
 #: Said where it does not follow.
@@ -52,16 +55,23 @@ def follows() -> bool:
     return is_attached() and hasattr(os, "original_fork")
 
 
-def connect(stack: ExitStack) -> Connection | None:
-    """Return a connection to the IDE for one test process, open until *stack* ends."""
+@contextmanager
+def connected() -> Iterator[Connection | None]:
+    """Connect to the IDE for one test process, if it wants to follow."""
+    connection, client = _connect() or (None, nullcontext())
+    with client:
+        yield connection
+
+
+def _connect() -> tuple[Connection, socket.socket] | None:
     pydevd: Any = sys.modules.get("pydevd")
     if pydevd is not None and follows():
         with suppress(OSError, LookupError, TypeError):
             # PyCharm's asks the IDE for another port here.
             host, port = pydevd.dispatch()
-            connection = socket.create_connection((host, port), _LIMIT_SECONDS)
-            connection.settimeout(None)
-            return Connection(stack.enter_context(connection).fileno(), host, port, os.getpid())
+            client = socket.create_connection((host, port), _LIMIT_SECONDS)
+            client.settimeout(None)
+            return Connection(client.fileno(), host, port, os.getpid()), client
     return None
 
 

@@ -35,18 +35,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What is not as the policy says, in the report header's words."""
+
+    text: str
+    setting: str = ""  #: whose value it is told instead of; "" is of the sandbox as a whole
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
     """The sandbox can be had."""
 
     spec: Spec
-    notes: tuple[str, ...] = ()  #: what it lacks, in the report header's words
-
-
-@dataclass(frozen=True, slots=True)
-class Unconfined:
-    """No system for sandboxes, and the user takes the test without one (`degrade`)."""
-
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +57,20 @@ class Unavailable:
     error: SandboxError
 
 
-Resolution: TypeAlias = Resolved | Unconfined | Unavailable
+Resolution: TypeAlias = Resolved | Unavailable
 
 
-def resolve(policy: Policy, capabilities: Capabilities) -> Resolved | Unavailable:
+def resolve(policy: Policy, capabilities: Capabilities) -> Resolution:
     """Return the sandbox that *policy* is on a machine of these *capabilities*, or why it is not.
 
-    The specification's `imports` and `project` are left to the caller, who knows the interpreter.
+    What is to be seen of the host - `imports`, `project`, `scratch`, `own` - is left to the caller,
+    who knows the interpreter and the session.
     """
     degrade = policy.unavailable is Recourse.DEGRADE
-    missing = missing_part(policy, capabilities)
+    missing = _missing_part(policy, capabilities)
     if missing and not degrade:
         return Unavailable(_error(f"a sandbox's {missing}", missing, capabilities))
-    lost = lost_wishes(policy, capabilities)
+    lost = _lost_wishes(policy, capabilities, partial=bool(missing))
     owed = [wish for wish in lost if not wish.best_effort or policy.asked(wish.setting)]
     if owed and not degrade:
         what = ", ".join(_quote(policy, wish.setting) for wish in owed)
@@ -77,21 +79,21 @@ def resolve(policy: Policy, capabilities: Capabilities) -> Resolved | Unavailabl
     spec = _spec(dataclasses.replace(policy, **fallbacks))
     if "memory" in fallbacks and degrade:
         spec = dataclasses.replace(spec, watched=policy.memory)
-    notes = tuple(wish.note for wish in lost)
+    notes = tuple(Note(wish.note, wish.setting) for wish in lost)
     if missing:
         landlock = capabilities["landlock"].available
         spec = dataclasses.replace(spec, partial=True, landlock=landlock)
-        notes = (*partial_facts(missing, capabilities), *notes)
+        notes = (*_partial(missing, capabilities), *notes)
     return Resolved(spec, notes)
 
 
-def partial_facts(missing: str, capabilities: Capabilities) -> tuple[str, ...]:
-    """Return what a sandbox is that has to do without *missing*, in the header's words."""
+def _partial(missing: str, capabilities: Capabilities) -> tuple[Note, ...]:
+    """Return what a sandbox is that has to do without *missing*."""
     landlock = capabilities["landlock"]
-    if not landlock.available:
-        return (f"partial (no {missing})", "files not protected (no landlock)")
-    lacks = f", {landlock.lacks}" if landlock.lacks else ""
-    return (f"partial (no {missing})", f"Landlock ({landlock.how}{lacks})")
+    files = "files not protected (no landlock)"
+    if landlock.available:
+        files = f"Landlock ({landlock.how}{f', {landlock.lacks}' if landlock.lacks else ''})"
+    return (Note(f"partial (no {missing})"), Note(files))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +150,8 @@ _NO_TCP: Final = Wish(
 )
 
 
-def lost_wishes(policy: Policy, capabilities: Capabilities) -> tuple[Wish, ...]:
+def _lost_wishes(policy: Policy, capabilities: Capabilities, *, partial: bool) -> tuple[Wish, ...]:
     """Return which of *policy*'s wishes this machine cannot grant."""
-    partial = bool(missing_part(policy, capabilities))
 
     def is_lost(wish: Wish) -> bool:
         # Without one part of every sandbox there are none of its namespaces.
@@ -178,7 +179,7 @@ def _watched(wish: Wish, policy: Policy) -> Wish:
 _OF_WHOLE: Final = tuple(wish for wish in WISHES if wish.capability not in CONTROLLERS)
 
 
-def missing_part(policy: Policy, capabilities: Capabilities) -> str:
+def _missing_part(policy: Policy, capabilities: Capabilities) -> str:
     """Return the part of every sandbox that is the reason why there is none here, or ""."""
     missing = [name for name in _parts(policy) if not capabilities[name].available]
     # What the kernel refused comes before what was not tried because of it.

@@ -116,16 +116,13 @@ def _oom(outcome: OutOfMemory) -> str:
     return f"exceeded its memory cap of {cap}{peak}"
 
 
-def properties(usage: Usage, death: Death | None, cap: int | None) -> list[tuple[str, object]]:
-    """Return the figures as `user_properties`, those that this machine counts.
-
-    *cap* is the memory cap in bytes.
-    """
+def properties(usage: Usage, death: Death | None) -> list[tuple[str, object]]:
+    """Return the figures as `user_properties`, those that this machine counts."""
     word = FINISHED if death is None else death.word
     figures: list[tuple[str, object]] = [
         ("isolate.outcome", word),
         ("isolate.memory_peak", usage.memory_peak),
-        ("isolate.memory_cap", cap),
+        ("isolate.memory_cap", usage.memory_cap),
         ("isolate.cpu_seconds", _seconds(usage.cpu_seconds)),
         ("isolate.wall_seconds", _seconds(usage.wall_seconds)),
         ("isolate.processes", usage.processes),
@@ -137,13 +134,13 @@ def _seconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 6)
 
 
-def figures(usage: Usage, cap: int | None) -> str:
+def figures(usage: Usage) -> str:
     """Return the figures for people, under a dead test's report."""
     lines = [f"wall time: {usage.wall_seconds:.2f} s"]
     if usage.cpu_seconds is not None:
         lines.append(f"CPU time: {usage.cpu_seconds:.2f} s")
     if usage.memory_peak is not None:
-        of_cap = "" if cap is None else f" of {format_size(cap)}"
+        of_cap = "" if usage.memory_cap is None else f" of {format_size(usage.memory_cap)}"
         lines.append(f"memory peak: {format_size(usage.memory_peak)}{of_cap}")
     if usage.processes is not None:
         lines.append(f"most processes and threads at once: {usage.processes}")

@@ -9,10 +9,6 @@ from typing import assert_never
 from pytest_isolate.policy.resolution import WISHES
 from pytest_isolate.policy.resolution import Resolved
 from pytest_isolate.policy.resolution import Unavailable
-from pytest_isolate.policy.resolution import lost_wishes
-from pytest_isolate.policy.resolution import missing_part
-from pytest_isolate.policy.resolution import partial_facts
-from pytest_isolate.policy.resolution import resolve
 from pytest_isolate.policy.settings import BY_NAME
 from pytest_isolate.policy.settings import SETTINGS
 from pytest_isolate.reporting.feature_table import rows
@@ -27,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_isolate.policy.model import Policy
+    from pytest_isolate.policy.resolution import Resolution
     from pytest_isolate.sandbox.features import Capabilities
     from pytest_isolate.sandbox.spec import Root
 
@@ -37,33 +34,35 @@ _CONTROLLERS: Final = {
 }
 
 
-def header(policy: Policy, capabilities: Capabilities | None) -> str:
+def header(policy: Policy, resolution: Resolution, capabilities: Capabilities) -> str:
     """Return the line for a run under *policy*, which is that of its unmarked tests.
 
-    Without *capabilities*, where nothing has asked for them yet, it tells only what was asked for.
+    *resolution* is what a machine of *capabilities* makes of it.
     """
-    facts = ["all tests" if policy.enabled else "marked tests"]
-    if capabilities is None:
-        facts += _settings(policy, {}, None)
-        return f"isolate: {'; '.join(facts)}"
-    resolution = resolve(policy, capabilities)
     match resolution:
-        case Resolved(spec):
-            if spec.partial:
-                facts += partial_facts(missing_part(policy, capabilities), capabilities)
-            else:
+        case Resolved(spec, notes):
+            facts = [note.text for note in notes if not note.setting]
+            if not spec.partial:
                 facts.append(_namespaces(spec.network))
                 facts.append(_root(spec.root, capabilities))
                 facts += _less(capabilities)
-            lost = {wish.setting: wish.note for wish in lost_wishes(policy, capabilities)}
-            facts += _settings(policy, lost, capabilities)
+            instead = {note.setting: note.text for note in notes}
+            return _line(policy, *facts, *_settings(policy, instead, capabilities))
         case Unavailable(error):
-            facts.append(f"not to be had ({policy.unavailable}): {error}")
             refused = [entry for entry in capabilities.values() if entry.code]
-            return "\n  ".join([f"isolate: {'; '.join(facts)}", *rows(refused)])
+            line = _line(policy, f"not to be had ({policy.unavailable}): {error}")
+            return "\n  ".join([line, *rows(refused)])
         case _:
             assert_never(resolution)
-    return f"isolate: {'; '.join(facts)}"
+
+
+def requests(policy: Policy) -> str:
+    """Return the line for a run under *policy* where nothing has asked the machine yet."""
+    return _line(policy, *_settings(policy, {}, None))
+
+
+def _line(policy: Policy, *facts: str) -> str:
+    return f"isolate: {'; '.join(['all tests' if policy.enabled else 'marked tests', *facts])}"
 
 
 def _namespaces(network: Network) -> str:
@@ -89,13 +88,13 @@ def _root(root: Root, capabilities: Capabilities) -> str:
 
 
 def _settings(
-    policy: Policy, lost: dict[str, str], capabilities: Capabilities | None
+    policy: Policy, instead: dict[str, str], capabilities: Capabilities | None
 ) -> Iterator[str]:
-    """Yield each setting that was asked for or lost; the memory cap is named always."""
+    """Yield each setting that was asked for, or what is *instead*; the memory cap always."""
     for setting in SETTINGS:
         name = setting.name
-        if name in lost:
-            yield lost[name]
+        if name in instead:
+            yield instead[name]
         elif (
             name == "enabled"
             or not setting.in_header

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
+    from pytest_isolate.sandbox.outcome import Usage
 
 _PAUSE_SECONDS: Final = 0.05  #: between two looks, at first
 _MOST: Final = 400  #: looks that are kept: then every other one goes, and the pause doubles
@@ -71,27 +72,26 @@ class Timeline:
         self.points.append((seconds, memory))
 
 
-def plot(
-    points: Sequence[tuple[float, int]], cap: int | None, peak: int | None = None
-) -> dict[str, Any]:
+def plot(points: Sequence[tuple[float, int]], usage: Usage) -> dict[str, Any]:
     """Return the plot of *points* in the form of `pytest_html.extras`; see `draw`."""
     return {
         "name": None,
         "format_type": "html",
-        "content": f'<div class="isolate-memory">{draw(points, cap, peak)}</div>',
+        "content": f'<div class="isolate-memory">{draw(points, usage)}</div>',
         "mime_type": None,
         "extension": None,
     }
 
 
-def draw(points: Sequence[tuple[float, int]], cap: int | None, peak: int | None = None) -> str:
-    """Return an SVG of *points*, seconds and bytes, with a line at *cap*.
+def draw(points: Sequence[tuple[float, int]], usage: Usage) -> str:
+    """Return an SVG of *points*, seconds and bytes, with a line at the memory cap of *usage*.
 
-    *peak* is the most that the kernel has counted: looks now and then, and a look at the death,
+    Its peak is the most that the kernel has counted: looks now and then, and a look at the death,
     when some of it is given back already, see less.
     """
+    cap = usage.memory_cap
     seconds = max(time for time, _ in points)
-    peak = max(peak or 0, *(memory for _, memory in points))
+    peak = max(usage.memory_peak or 0, *(memory for _, memory in points))
     highest = max(peak, cap or 0) * _HEADROOM or 1
 
     def place(time: float, memory: float) -> str:
@@ -103,10 +103,8 @@ def draw(points: Sequence[tuple[float, int]], cap: int | None, peak: int | None 
     parts = []
     if cap is not None:
         title += f" of {format_size(cap)}"
-        start, end = (
-            place(0, cap).replace(",", '" y1="'),
-            place(seconds, cap).replace(",", '" y2="'),
-        )
+        start = place(0, cap).replace(",", '" y1="')
+        end = place(seconds, cap).replace(",", '" y2="')
         parts.append(
             f'<line x1="{start}" x2="{end}" stroke="#c00" stroke-dasharray="6 4">'
             f"<title>cap {format_size(cap)}</title></line>"

@@ -87,11 +87,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """The figures of one test; `None` where this machine does not count them."""
+    """The figures of one test; `None` where this machine does not count them.
+
+    The memory cap stands beside the peak: it is what that is read against.
+    """
 
     wall_seconds: float
     cpu_seconds: float | None = None
     memory_peak: int | None = None  #: bytes
+    memory_cap: int | None = None  #: bytes; `None` is no cap
     processes: int | None = None  #: the most at once, threads included
 
 

@@ -22,9 +22,7 @@ from pytest_isolate.options import policy_of
 from pytest_isolate.policy.resolution import Resolution
 from pytest_isolate.policy.resolution import Resolved
 from pytest_isolate.policy.resolution import Unavailable
-from pytest_isolate.policy.resolution import Unconfined
 from pytest_isolate.policy.resolution import resolve
-from pytest_isolate.policy.settings import Recourse
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.transfer.base_directory import Base
@@ -100,8 +98,8 @@ class SandboxProvider:
         self._paths: SessionPaths | None = None
         self._base: Base | None = None
         self._error: KeeperError | None = None
-        self._swept: set[Spec] = set()  #: those without a base temporary directory of their own
         self._resolutions: dict[Policy, Resolution] = {}
+        self._completed: dict[Spec, Spec] = {}
         self._ordered: Counter[Spec] = Counter()
         self._items: Sequence[pytest.Item] = ()
         self._places: dict[pytest.Item, int] = {}
@@ -143,6 +141,7 @@ class SandboxProvider:
         isolated = [item for item in items if policy_of(item) is not None]
         if isolated and sys.platform == "linux":
             self._paths = session_paths(self._config, isolated)
+            self._completed.clear()
             if self._paths.base:
                 self._base = Base(self._config, self._paths.base, self._end)
             self._order(isolated[:_AHEAD])
@@ -159,7 +158,7 @@ class SandboxProvider:
             policy = policy_of(item)
             resolution = None if policy is None else self.resolve(policy)
             if isinstance(resolution, Resolved):
-                wanted[self._shown(resolution.spec)] += 1
+                wanted[self._complete(resolution.spec)] += 1
         for spec in (wanted - self._ordered).elements():
             try:
                 self._start().prepare(spec)
@@ -168,61 +167,71 @@ class SandboxProvider:
             self._ordered[spec] += 1
 
     def resolve(self, policy: Policy) -> Resolution:
-        """Return the sandbox that *policy* is on this machine, or why it is not."""
+        """Return the sandbox that *policy* is on this machine, or why it is not.
+
+        What its sandbox shows of the host is added when it is asked for.
+        """
         if policy in self._resolutions:
             return self._resolutions[policy]
         if sys.platform != "linux":
-            return _not_linux(policy)
+            what, why = "isolate a test", f"needs Linux, and this is {sys.platform}"
+            return Unavailable(SandboxError(what, why))
         try:
-            resolution: Resolution = resolve(policy, self.capabilities)
+            resolution = resolve(policy, self.capabilities)
         except KeeperError as error:
             self._forget_keeper()  # the next item gets a new one
             return Unavailable(SandboxError("start the keeper of the sandboxes", str(error)))
-        self._resolutions[policy] = resolution = self._with_paths(resolution)
+        self._resolutions[policy] = resolution
         return resolution
 
-    def _with_paths(self, resolution: Resolution) -> Resolution:
-        if not isinstance(resolution, Resolved):
-            return resolution
+    def _complete(self, spec: Spec) -> Spec:
+        """Return *spec* with what its sandbox is to show of the host, by now."""
+        if spec not in self._completed:
+            self._completed[spec] = self._with_paths(spec)
+        spec = self._completed[spec]
+        if spec.own and self._base is not None and self._base.has_others():
+            return dataclasses.replace(spec, own_over=True)
+        return spec
+
+    def _with_paths(self, spec: Spec) -> Spec:
+        host, base = self._host(), self._base_for(spec)
+        shared = (base,) if base and spec.partial else ()
+        return dataclasses.replace(
+            spec,
+            own="" if spec.partial else base,
+            writable=(*spec.writable, *shared, *host.writable),
+            project=host.project,
+            imports=host.imports,
+            scratch=host.scratch,
+        )
+
+    def _base_for(self, spec: Spec) -> str:
+        """Return the base temporary directory, or "" where *spec* writes through to it."""
+        base = self._host().base
+        return "" if _is_below_any(base, spec.writable) else base
+
+    def _host(self) -> SessionPaths:
         if self._paths is None:  # an item that was not collected
             self._paths = session_paths(self._config, ())
-        writable = resolution.spec.writable
-        own = "" if _is_below_any(self._paths.base, writable) else self._paths.base
-        is_partial = resolution.spec.partial
-        spec = dataclasses.replace(
-            resolution.spec,
-            own="" if is_partial else own,
-            writable=(*writable, *((own,) * bool(own and is_partial)), *self._paths.writable),
-            project=self._paths.project,
-            imports=self._paths.imports,
-            scratch=self._paths.scratch,
-        )
-        if own and is_partial:
-            self._swept.add(spec)
-        return dataclasses.replace(resolution, spec=spec)
+        return self._paths
 
     def shortfalls(self, spec: Spec) -> tuple[Shortfall, ...]:
         """Return what of a sandbox of *spec*, one made ahead, could not be had in full.
 
         Waits for it. Raises KeeperError.
         """
-        return self._start().shortfalls(self._shown(spec))
+        return self._start().shortfalls(self._complete(spec))
 
     @property
     def directories(self) -> int:
         """A descriptor for the current test's notes on its directories, or -1."""
         return -1 if self._base is None else self._base.register
 
-    def _shown(self, spec: Spec) -> Spec:
-        """Return *spec* with what others have in the base temporary directory."""
-        if spec.own and self._base is not None and self._base.has_others():
-            return dataclasses.replace(spec, own_over=True)
-        return spec
-
     @contextmanager
     def acquire(self, spec: Spec) -> Iterator[Sandbox]:
         """Lend a sandbox of *spec*. Raises SandboxError."""
-        spec = self._shown(spec)
+        sweeps = spec.partial and bool(self._base_for(spec))
+        spec = self._complete(spec)
         try:
             sandbox = self._start().acquire(spec)
         except KeeperError as error:
@@ -233,17 +242,10 @@ class SandboxProvider:
             self._ordered -= Counter((spec,))
         if self._base is not None:
             store = sandbox.scratch if spec.own else ""
-            self._base.begin(store, sweeps=spec in self._swept)
+            self._base.begin(store, sweeps=sweeps)
         try:
             yield sandbox
         finally:
             if self._base is not None:
                 self._base.end()
             sandbox.retire()
-
-
-def _not_linux(policy: Policy) -> Resolution:
-    error = SandboxError("isolate a test", f"needs Linux, and this is {sys.platform}")
-    if policy.unavailable is Recourse.DEGRADE:
-        return Unconfined((str(error),))
-    return Unavailable(error)

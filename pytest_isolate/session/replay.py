@@ -30,6 +30,7 @@ from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
+from pytest_isolate.session.audience import Audience
 from pytest_isolate.session.obstacles import Obstacles
 from pytest_isolate.transfer import caught_warnings
 from pytest_isolate.transfer import reports
@@ -46,8 +47,6 @@ from pytest_isolate.wire.frames import Stop
 from pytest_isolate.wire.frames import Warned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_isolate.integrations.registry import Integrations
     from pytest_isolate.reporting.failures import Death
     from pytest_isolate.reporting.memory_plot import Timeline
@@ -68,10 +67,7 @@ class Replay:
     item: pytest.Item
     integrations: Integrations
     log: bool  #: whether reports of phases are shown, or left to the caller
-    shown: Callable[[], None] = lambda: None  #: tells the test process that its report was
-    failed: Callable[[pytest.TestReport], None] = lambda _: None  #: hears before that of a failure
-    debugged: Callable[[bool], None] = lambda _: None  #: hears whether the debugger is open
-    attended: bool = False  #: whether somebody will look at a failure before the test goes on
+    audience: Audience = field(default_factory=Audience)
     reports: list[pytest.TestReport] = field(default_factory=list)  #: of phases, in order
     threads: list[str] = field(default_factory=list)  #: that run on at the test's end
     left: list[str] = field(default_factory=list)  #: what is told of it at the session's end
@@ -113,10 +109,10 @@ class Replay:
             case Phase(when=("setup" | "call" | "teardown") as when):
                 self._phase = when
                 self._since = time.time()
-                self.debugged(False)  # noqa: FBT003  # it is not told when a test is quit
+                self.audience.debugger_closed()  # it is not told when a test is quit
             case Report(data=data):
                 self._hear_report(data)
-                self.shown()
+                self.audience.shown()
             case Warned():
                 self._hear_warning(frame)
             case Stop(kind=kind, reason=reason):
@@ -133,8 +129,10 @@ class Replay:
             case program.BROKEN, _:
                 self._trouble = SandboxError("run pytest's hooks", str(data.get("error")))
                 self._sections.append(("Internal error", str(data.get("traceback"))))
-            case program.DEBUGGER, {"on": bool(on)}:
-                self.debugged(on)
+            case program.DEBUGGER, {"on": True}:
+                self.audience.debugger_opened()
+            case program.DEBUGGER, {"on": False}:
+                self.audience.debugger_closed()
             case program.INTERACT, _ if self._sent:
                 self._hear_failure(data)
             case program.NOTES, {"notes": notes}:
@@ -166,7 +164,7 @@ class Replay:
             self._part_failed |= report.failed
             self._show(report)
         if report.failed:
-            self.failed(report)
+            self.audience.failed(report)
 
     def _is_of_another(self, report: pytest.TestReport) -> bool:
         """Return whether *report* bears the name of another test: hooks may give it a new one."""
@@ -198,7 +196,7 @@ class Replay:
             self._add(report)
             return
         self._held = report
-        if self.attended and report.failed and self.log:
+        if self.audience.attended and report.failed and self.log:
             self._show(report)
             self._early = report
 
@@ -234,13 +232,12 @@ class Replay:
         *,
         output: dict[str, str],
         stacks: str,
-        cap: int | None,
         timeline: Timeline | None = None,
     ) -> None:
         """Judge how the test process ended: if that fails the test, make the reports of it.
 
         *output* is what it had printed since its last report, *stacks* what it left of its
-        threads' stacks, *cap* its memory cap, *timeline* its memory if that is to be drawn.
+        threads' stacks, *timeline* its memory if that is to be drawn.
         """
         ended = self._held is not None or self.stopped
         if end.garbage:
@@ -268,18 +265,18 @@ class Replay:
         ))
         if end.snapshot is not None:
             self._sections += failures.seen(end.snapshot, outcome)
-        self._sections.append(("Figures", failures.figures(end.usage, cap)))
+        self._sections.append(("Figures", failures.figures(end.usage)))
         if timeline is not None:
-            self._draw(timeline, end, cap)
+            self._draw(timeline, end)
         failed = self._die(death, when)
         if failed.failed:
-            self.failed(failed)
+            self.audience.failed(failed)
 
-    def _draw(self, timeline: Timeline, end: End, cap: int | None) -> None:
+    def _draw(self, timeline: Timeline, end: End) -> None:
         peak, snapshot = end.usage.memory_peak or 0, end.snapshot
         if snapshot is not None and snapshot.seen is not None and not end.said_bye:
             timeline.end(snapshot.seen, min(peak, sum(snapshot.memory.values())))
-        self._extras.append(plot(timeline.points or [(0.0, peak)], cap, peak))
+        self._extras.append(plot(timeline.points or [(0.0, peak)], end.usage))
 
     def refuse(self, error: SandboxError, *, skip: bool) -> None:
         """Let the test fail, or skip it, because its sandbox could not be had."""
@@ -338,10 +335,10 @@ class Replay:
             return "teardown"
         return "teardown" if self._phase == "teardown" else "call"
 
-    def close(self, nextitem: pytest.Item | None, usage: Usage, cap: int | None) -> None:
+    def close(self, nextitem: pytest.Item | None, usage: Usage) -> None:
         """Tear down what the parent has and *nextitem* does not need, and show the rest.
 
-        *usage* and *cap*, the memory cap in bytes, are figures of the test.
+        *usage* are the figures of the test.
         """
         session = self.item.session
         if self._held is not None:
@@ -351,7 +348,7 @@ class Replay:
             if self.left:
                 # As it is an attribute, pytest-xdist carries it to the process that tells it.
                 self._held.isolate_left = self.left  # type: ignore[attr-defined]
-            self._held.user_properties += failures.properties(usage, self._death, cap)
+            self._held.user_properties += failures.properties(usage, self._death)
             self._add(self._held)
 
     def blame(self, text: str) -> None:

@@ -5,84 +5,59 @@ It is imported for the first isolated item: most of what it takes is not needed 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from contextlib import closing
 from contextlib import suppress
-from functools import partial
-import os
-import random
+from functools import cached_property
 import sys
-import threading
 from typing import TYPE_CHECKING
 from typing import Any
-from typing import Final
 from typing import assert_never
 from typing import final
 
-from pytest_isolate._compat import capture
-from pytest_isolate._compat import hookimpls
 from pytest_isolate._compat import phases
-from pytest_isolate.child import executors
-from pytest_isolate.child import program
-from pytest_isolate.child import watchdogs
-from pytest_isolate.child.denials import Denials
 from pytest_isolate.integrations import debugger
 from pytest_isolate.integrations import notices
-from pytest_isolate.integrations.registry import Integrations
-from pytest_isolate.integrations.registry import limit
 from pytest_isolate.integrations.registry import take_limit
 from pytest_isolate.options import distributes
 from pytest_isolate.options import policy_of
 from pytest_isolate.options import run_policy
-from pytest_isolate.options import wants_shell
 from pytest_isolate.policy.resolution import Resolved
 from pytest_isolate.policy.resolution import Unavailable
-from pytest_isolate.policy.resolution import Unconfined
-from pytest_isolate.policy.settings import Leaks
 from pytest_isolate.policy.settings import Recourse
-from pytest_isolate.reporting import memory_plot
 from pytest_isolate.reporting import top
 from pytest_isolate.reporting.header import header
+from pytest_isolate.reporting.header import requests
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.launch import libraries
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Usage
-from pytest_isolate.sandbox.spec import DirectoryRoot
-from pytest_isolate.sandbox.supervise.last_words import LastWords
 from pytest_isolate.session import inspection
-from pytest_isolate.session import interaction
 from pytest_isolate.session import takeover
+from pytest_isolate.session.interaction import Interaction
 from pytest_isolate.session.obstacles import Obstacles
 from pytest_isolate.session.obstacles import beyond
 from pytest_isolate.session.provider import SandboxProvider
 from pytest_isolate.session.replay import Replay
+from pytest_isolate.session.surroundings import Surroundings
 from pytest_isolate.transfer import caught_warnings
-from pytest_isolate.transfer.notes.books import NO_HOOKS
-from pytest_isolate.transfer.notes.books import find_hooks
-from pytest_isolate.transfer.output import Output
 
 if sys.platform == "linux":
-    from pytest_isolate.child.doors import Doors
-    from pytest_isolate.sandbox.launch.entry import Entry
-    from pytest_isolate.sandbox.rootfs.interpreter import needed_libraries
-    from pytest_isolate.sandbox.supervise import execution
-    from pytest_isolate.session.shell import Shells
+    from pytest_isolate.session.execution import executing
     from pytest_isolate.session.shell import check as check_shell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     import pytest
 
+    from pytest_isolate.integrations.registry import Integrations
     from pytest_isolate.integrations.registry import TimerSettings
     from pytest_isolate.policy.model import Policy
-    from pytest_isolate.sandbox.features import Capabilities
     from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.outcome import Outcome
-    from pytest_isolate.transfer.notes.books import Hooks
-
-_STACKS_LIMIT: Final = 256 * 1024  #: bytes
+    from pytest_isolate.sandbox.spec import Spec
+    from pytest_isolate.session.execution import Execution
 
 
 @final
@@ -93,27 +68,32 @@ class Runner:
         if sys.platform == "linux":
             check_shell(config)
             libraries.register()
-        self.forwarder = program.Forwarder()
-        self.integrations = Integrations(config)
         self.sandboxes = SandboxProvider(config)
+        self._surroundings = Surroundings(config)
         self._config = config
-        self._threads = _threads()
         self._in_force = False
         self._last: pytest.Item | None = None
         self._warnings: list[dict[str, Any]] = []  #: of the running item
-        self._hooks = NO_HOOKS
-        self._reporters: hookimpls.Unhooking | None = None
-        self._plugins = -1  #: how many there were when the two were found
-        config.pluginmanager.register(self.forwarder, "isolate-forwarder")
         config.add_cleanup(self.sandboxes.close)
+
+    @property
+    def integrations(self) -> Integrations:
+        """The other plugins of the session."""
+        return self._surroundings.integrations
+
+    @cached_property
+    def interaction(self) -> Interaction:
+        """Whom tests share the terminal with."""
+        return Interaction.of(self._config)
 
     def header(self) -> str:
         """Return the line that tells what is in force, with what is had if that is known."""
-        capabilities: Capabilities | None = None
+        policy = run_policy(self._config)
         if sys.platform == "linux" and not self._runs_none():
             with suppress(KeeperError):  # each test will say so
                 capabilities = self.sandboxes.capabilities
-        return header(run_policy(self._config), capabilities)
+                return header(policy, self.sandboxes.resolve(policy), capabilities)
+        return requests(policy)
 
     def _runs_none(self) -> bool:
         """Return whether no test will run in this process."""
@@ -144,15 +124,8 @@ class Runner:
         """Make ready for *items*, all of the session in their order."""
         self.integrations.adopt([item for item in items if policy_of(item) is not None])
         self.take_over()
-        self._threads = _threads()  # those of plugins and imported modules are no test's concern
+        self._surroundings.forget_threads()
         self.sandboxes.expect(items)
-
-    def new_threads(self) -> tuple[str, ...]:
-        """Return the names of threads that tests have left here, each once a session."""
-        threads = _threads()
-        new = threads - self._threads
-        self._threads |= threads
-        return tuple(sorted(new))
 
     def take_over(self) -> None:
         """Let pytest's function that runs an item be ours, wherever it is called from."""
@@ -168,7 +141,7 @@ class Runner:
 
     def check(self, item: pytest.Item, policy: Policy) -> None:
         """Tell if *item* is over and another plugin has not let it be isolated."""
-        if item is self._last or isinstance(self.sandboxes.resolve(policy), Unconfined):
+        if item is self._last or _goes_without(policy):
             return
         who = ", ".join(takeover.runners(self._config)) or "a plugin"
         msg = f"{item.nodeid} did not run in its sandbox: its protocol was run by {who}"
@@ -187,7 +160,7 @@ class Runner:
         self._last = item
         # A session within a test of pytest's own kind may do without this plugin.
         policy = policy_of(item) if item.config is self._config else None
-        if policy is None or isinstance(self.sandboxes.resolve(policy), Unconfined):
+        if policy is None or _goes_without(policy):
             return phases.runtestprotocol(item, log=log, nextitem=nextitem)
         self.integrations.begins(item)
         replay = self._replay(item, policy, nextitem, log=log and not self.integrations.rerun)
@@ -197,35 +170,14 @@ class Runner:
             self.integrations.judge(item, replay.reports, log=log)
         return replay.reports
 
-    def hooks(self) -> Hooks:
-        """Return the hooks in which other plugins may note something of a test."""
-        self._look_at_plugins()
-        return self._hooks
-
-    def reporters(self, session: pytest.Session) -> hookimpls.Unhooking:
-        """Return how reporters leave their hooks in a test process."""
-        self._look_at_plugins()
-        if self._reporters is None:
-            self._reporters = hookimpls.without_reporters(self._config, (self.forwarder, session))
-        return self._reporters
-
-    def _look_at_plugins(self) -> None:
-        """See whether there are other plugins than last time."""
-        plugins = hookimpls.number_of_plugins(self._config)
-        if plugins != self._plugins:
-            self._plugins, self._hooks = plugins, find_hooks(self._config)
-            self._reporters = None
-
     def take_timer(self, item: pytest.Item, policy: Policy, settings: TimerSettings) -> bool | None:
         """Take over the limit that pytest-timeout would set a timer for, as its hook.
 
         In a test process it is one for the test's function alone, and stays with pytest-timeout.
         """
-        if self.forwarder.sender is not None:
+        if self._surroundings.forwarder.sender is not None or _goes_without(policy):
             return None
-        if isinstance(self.sandboxes.resolve(policy), Unconfined):
-            return None
-        if not interaction.wants_debugger(self._config):
+        if not self.interaction.debugger:
             take_limit(item, settings)
         return True
 
@@ -245,154 +197,79 @@ class Runner:
         self, item: pytest.Item, policy: Policy, nextitem: pytest.Item | None, *, log: bool
     ) -> Replay:
         """Run *item* in its sandbox, up to its last report."""
-        replay = Replay(item=item, integrations=self.integrations, log=log)
-        outcome: Outcome
-        usage = Usage(wall_seconds=0.0)
-        cap = None
         resolution = self.sandboxes.resolve(policy)
         match resolution:
             case Resolved(spec):
-                cap = spec.memory_cap
-                try:
-                    with self.sandboxes.acquire(spec) as sandbox:
-                        end = _run(self, policy, sandbox, replay, nextitem)
-                except SandboxError as error:
-                    outcome = _refuse(replay, error, policy)
-                else:
-                    outcome, usage = end.outcome, end.usage
+                replay, outcome, usage = self._run(item, policy, spec, nextitem, log=log)
             case Unavailable(error):
-                outcome = _refuse(replay, error, policy)
-            case Unconfined():
-                msg = "a test without a sandbox is not replayed"
-                raise AssertionError(msg)
+                replay = Replay(item=item, integrations=self.integrations, log=log)
+                outcome, usage = _refuse(replay, policy, error), Usage(wall_seconds=0.0)
             case _:
                 assert_never(resolution)
-        replay.close(nextitem, usage, cap)
+        replay.close(nextitem, usage)
         item.ihook.pytest_isolate_finished(item=item, outcome=outcome, usage=usage)
         return replay
 
+    def _run(
+        self,
+        item: pytest.Item,
+        policy: Policy,
+        spec: Spec,
+        nextitem: pytest.Item | None,
+        *,
+        log: bool,
+    ) -> tuple[Replay, Outcome, Usage]:
+        """Run *item* in a sandbox of *spec*, and judge how it ended."""
+        replay = None
+        try:
+            with (
+                self.sandboxes.acquire(spec) as sandbox,
+                self._executing(item, policy, sandbox) as execution,
+            ):
+                replay = Replay(
+                    item=item,
+                    integrations=self.integrations,
+                    log=log,
+                    audience=execution.audience,
+                    obstacles=self._obstacles(sandbox),
+                )
+                # Before the fork, and not while the test runs: see `Execution.run`.
+                self.sandboxes.foresee(nextitem)
+                end = execution.run(replay.hear)
+                replay.judge(
+                    end,
+                    output=execution.capture.said(),
+                    stacks=execution.capture.stacks_text(),
+                    timeline=execution.timeline,
+                )
+                inspection.inspect(sandbox, policy, replay)
+        except SandboxError as error:
+            replay = replay or Replay(item=item, integrations=self.integrations, log=log)
+            outcome = _refuse(replay, policy, error)
+            return replay, outcome, Usage(wall_seconds=0.0, memory_cap=spec.memory_cap)
+        return replay, end.outcome, end.usage
 
-def _threads() -> set[str]:
-    return {
-        thread.name
-        for thread in threading.enumerate()
-        # A dummy is a thread that is not Python's own making.
-        if not isinstance(thread, threading._DummyThread)  # noqa: SLF001
-    }
-
-
-def _refuse(replay: Replay, error: SandboxError, policy: Policy) -> Outcome:
-    skip = policy.unavailable is Recourse.SKIP
-    replay.refuse(error, skip=skip)
-    return SetupFailed(error)
-
-
-def _run(
-    runner: Runner, policy: Policy, sandbox: Sandbox, replay: Replay, nextitem: pytest.Item | None
-) -> execution.End:
-    """Run the item of *replay* in *sandbox*, and judge how it ended."""
-    item, config = replay.item, replay.item.config
-    with ExitStack() as stack:
-        cap = sandbox.spec.memory_cap
-        output = stack.enter_context(closing(Output(config, cap=cap)))
-        stacks = interaction.own(stack, os.memfd_create("isolate-stacks", os.MFD_CLOEXEC))
-        gate = interaction.gate(stack, replay) if interaction.talks_live(config) else -1
-        connection = debugger.connect(stack)
-        watchdog = watchdogs.pause(stack, capture.capture_files(config).values())
-        interrupts = interaction.Interrupts(shared=interaction.wants_debugger(config))
-        interrupts.attend(stack)
-        capabilities = runner.sandboxes.capabilities
-        replay.obstacles = Obstacles.of(sandbox.shortfalls, capabilities, sandbox.spec.project)
-        replay.debugged = lambda on: interrupts.debug(on=on)
-        replay.attended = interaction.wants_debugger(config) or wants_shell(config)
-        doors = Doors()
-        job = program.Job(
-            stacks=stacks,
-            gate=gate,
-            debugger=connection,
-            integrations=runner.integrations,
-            random_state=random.getstate(),
-            release_interrupts=interrupts.release,
-            watchdog=watchdog,
-            executors=executors.in_use(),
-            threads=runner.new_threads(),
-            leaks=policy.report_leaks is not Leaks.OFF,
-            denials=Denials(writable=sandbox.spec.writable) if sandbox.spec.landlock else None,
-            directories=runner.sandboxes.directories,
-            reporters=runner.reporters(item.session),
-            hooks=runner.hooks(),
-            doors=doors,
-        )
-        entry = Entry(
-            cwd=_working_directory(config),
-            env=dict(policy.env),
-            pass_env=policy.kept,
-            keep_fds=(
-                *capture.inherited_fds(config),
-                *output.fds,
-                *watchdog.fds,
-                stacks,
-                gate,
-                job.directories,
-                *([connection.fd] if connection is not None else []),
-            ),
-            new_session=not interaction.wants_debugger(config),
-            preload=needed_libraries() if isinstance(sandbox.spec.root, DirectoryRoot) else (),
-            reopens=True,
-            covered=doors.covered,
-        )
-        timeout = policy.timeout if policy.asked("timeout") else limit(item)
-        if connection is not None:
-            timeout = None  # somebody may be looking at it
-        shells = Shells(item, sandbox, entry, interrupts, timeout=timeout)
-        if wants_shell(config):
-            replay.failed = shells.open_for_report
-        line = memory_plot.wanted(config, sandbox.alarm)
-        house = output.keep_house
-        capture.flush_streams(config)
-        last_words = _last_words(stacks)
-        # Before the fork, and not while the test runs: until the process ends, every page that is
-        # written to here is copied.
-        runner.sandboxes.foresee(nextitem)
-        end = execution.run(
+    def _executing(
+        self, item: pytest.Item, policy: Policy, sandbox: Sandbox
+    ) -> AbstractContextManager[Execution]:
+        return executing(
+            item,
+            policy,
             sandbox,
-            entry,
-            partial(program.run, item, runner.forwarder, output, job),
-            timeout=timeout,
-            clock=interrupts.clock,
-            on_frame=replay.hear,
-            on_start=interrupts.aim,
-            on_timeout=shells.open_for_timeout if wants_shell(config) else lambda: None,
-            chore=watchdog.between(house if line is None else line.between(house)),
-            live=gate >= 0,
-            last_words=last_words,
+            surroundings=self._surroundings,
+            interaction=self.interaction,
+            directories=self.sandboxes.directories,
         )
-        replay.judge(
-            end,
-            output=output.read(),
-            stacks=last_words.text(at_most=_STACKS_LIMIT).decode(errors="replace")
-            or watchdog.text(),
-            cap=cap,
-            timeline=line,
-        )
-        inspection.inspect(sandbox, policy, replay)
-    return end
+
+    def _obstacles(self, sandbox: Sandbox) -> Obstacles:
+        return Obstacles.of(sandbox.shortfalls, self.sandboxes.capabilities, sandbox.spec.project)
 
 
-def _last_words(stacks: int) -> LastWords:
-    """Return how a test process is asked for its threads' stacks, in the file *stacks*."""
-    frame = sys._getframe()  # noqa: SLF001  # there is no other way to it
-    while frame.f_back is not None:
-        frame = frame.f_back
-    # The main thread comes last, down to this frame or to as many as faulthandler shows.
-    ends = (f" in {frame.f_code.co_name}\n".encode(errors="backslashreplace"), b"\n  ...\n")
-    return LastWords(
-        number=program.STACKS_SIGNAL, alone=program.STACK_SIGNAL, file=stacks, ends=ends
-    )
+def _goes_without(policy: Policy) -> bool:
+    """Return whether there is no system for sandboxes, and the user takes the test without one."""
+    return sys.platform != "linux" and policy.unavailable is Recourse.DEGRADE
 
 
-def _working_directory(config: pytest.Config) -> str:
-    try:
-        return os.getcwd()  # noqa: PTH109  # a string is wanted
-    except FileNotFoundError:  # a test that is not isolated has removed it
-        return os.fspath(config.rootpath)
+def _refuse(replay: Replay, policy: Policy, error: SandboxError) -> Outcome:
+    replay.refuse(error, skip=policy.unavailable is Recourse.SKIP)
+    return SetupFailed(error)

@@ -30,17 +30,17 @@ from pytest_isolate.sandbox.linux import terminal
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import TimedOut
 from pytest_isolate.sandbox.supervise import execution
-from pytest_isolate.session import interaction
+from pytest_isolate.session.interaction import wants_debugger
 from pytest_isolate.wire.frames import Event
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.launch.entry import Entry
-    from pytest_isolate.session.interaction import Interrupts
+    from pytest_isolate.session.interrupts import Interrupts
     from pytest_isolate.wire.channel import Writer
     from pytest_isolate.wire.frames import Frame
 
-_FLAG: Final = interaction.SHELL_FLAG
+_FLAG: Final = "--isolate-shell"
 _FALLBACK: Final = "/bin/sh"
 #: The name of the event that tells of a shell that could not be executed.
 _UNEXECUTED: Final = "unexecuted"
@@ -54,7 +54,7 @@ def check(config: pytest.Config) -> None:
     if switched_off(config):
         msg = f"{_FLAG}: there is no sandbox to open a shell in with --no-isolate"
         raise pytest.UsageError(msg)
-    if interaction.wants_debugger(config):
+    if wants_debugger(config):
         msg = f"{_FLAG}: --pdb and --trace want the terminal as well; choose one of them"
         raise pytest.UsageError(msg)
     if distributes(config) or hasattr(config, "workerinput"):

@@ -155,9 +155,9 @@ def test_hook_hears_of_every_end(run: Run, module_suite: Suite) -> None:
 
     ends = dict(line.split(" ", 1) for line in lines)
     assert len(ends) == len(run.properties)
-    assert ends["test_oom"] == "OutOfMemory(cap=62914560, peak=62914560, outer=False) True"
-    assert ends["test_abort"] == "Signaled(number=6) True"
-    assert ends["test_after_leftover"] == "Exited(status=0) True"
+    assert ends["test_oom"] == "OutOfMemory(cap=62914560, peak=62914560, outer=False) True 62914560"
+    assert ends["test_abort"] == "Signaled(number=6) True 1073741824"
+    assert ends["test_after_leftover"] == "Exited(status=0) True 1073741824"
 
 
 def test_first_death_ends_a_run_with_exitfirst(suite: Suite) -> None:

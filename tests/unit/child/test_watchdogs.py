@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 import faulthandler
 import os
 import time
@@ -39,8 +38,7 @@ def said(file: IO[str]) -> int:
 
 def test_it_does_not_go_off_while_it_is_paused(file: IO[str]) -> None:
     faulthandler.dump_traceback_later(0.2, file=file)
-    with ExitStack() as stack:
-        watchdogs.pause(stack, ())
+    with watchdogs.paused(()):
         time.sleep(0.4)
     time.sleep(0.4)
     assert said(file) == 0
@@ -49,8 +47,7 @@ def test_it_does_not_go_off_while_it_is_paused(file: IO[str]) -> None:
 def test_it_goes_off_after_a_pause_when_it_would_have_without(file: IO[str]) -> None:
     start = time.monotonic()
     faulthandler.dump_traceback_later(0.6, file=file)
-    with ExitStack() as stack:
-        watchdogs.pause(stack, ())
+    with watchdogs.paused(()):
         time.sleep(0.3)
     while not said(file) and time.monotonic() - start < 20:
         time.sleep(0.01)
@@ -59,14 +56,12 @@ def test_it_goes_off_after_a_pause_when_it_would_have_without(file: IO[str]) -> 
 
 def test_armed_or_cancelled_in_a_pause_it_is_left_alone(file: IO[str]) -> None:
     faulthandler.dump_traceback_later(0.2, file=file)
-    with ExitStack() as stack:
-        watchdogs.pause(stack, ())
+    with watchdogs.paused(()):
         faulthandler.cancel_dump_traceback_later()
     time.sleep(0.4)
     assert said(file) == 0
     faulthandler.dump_traceback_later(0.2, file=file)
-    with ExitStack() as stack:
-        watchdogs.pause(stack, ())
+    with watchdogs.paused(()):
         faulthandler.dump_traceback_later(100, file=file)
     time.sleep(0.4)
     assert said(file) == 0
@@ -74,8 +69,7 @@ def test_armed_or_cancelled_in_a_pause_it_is_left_alone(file: IO[str]) -> None:
 
 def test_what_it_says_in_the_test_process_is_passed_on_once(file: IO[str]) -> None:
     faulthandler.dump_traceback_later(0.2, file=file)
-    with ExitStack() as stack:
-        watchdog = watchdogs.pause(stack, ())
+    with watchdogs.paused(()) as watchdog:
         chore = watchdog.between(lambda: 99.0)
         if (pid := os.fork()) == 0:
             watchdog.arm()
@@ -94,8 +88,7 @@ def test_without_one_there_is_nothing_to_do() -> None:
     def chore() -> float:
         return 99.0
 
-    with ExitStack() as stack:
-        watchdog = watchdogs.pause(stack, ())
+    with watchdogs.paused(()) as watchdog:
         watchdog.arm()
         assert watchdog.between(chore) is chore
         assert (watchdog.fds, watchdog.text(), watchdog.lost) == ((), "", False)

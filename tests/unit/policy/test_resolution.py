@@ -9,6 +9,7 @@ import pytest
 from pytest_isolate.policy.model import Origin
 from pytest_isolate.policy.model import Policy
 from pytest_isolate.policy.model import Source
+from pytest_isolate.policy.resolution import Note
 from pytest_isolate.policy.resolution import Resolved
 from pytest_isolate.policy.resolution import Unavailable
 from pytest_isolate.policy.resolution import resolve
@@ -92,8 +93,8 @@ def test_default_cap_that_cannot_be_had_is_dropped_and_noted() -> None:
     assert resolve(Policy(), machine(*CAPS)) == Resolved(
         Spec(),
         (
-            "memory cap none (no writable memory cgroup)",
-            "pids cap none (no writable pids cgroup)",
+            Note("memory cap none (no writable memory cgroup)", "memory"),
+            Note("pids cap none (no writable pids cgroup)", "pids"),
         ),
     )
 
@@ -133,8 +134,8 @@ def test_degrade_drops_what_was_asked_for_and_notes_it() -> None:
     assert resolve(policy, machine("memory", "cpu")) == Resolved(
         Spec(limits=Limits(pids=1024), watched=5 << 20),
         (
-            "memory cap: watched, 5.0 MiB (no writable memory cgroup)",
-            "cpus cap none (no writable cpu cgroup)",
+            Note("memory cap: watched, 5.0 MiB (no writable memory cgroup)", "memory"),
+            Note("cpus cap none (no writable cpu cgroup)", "cpus"),
         ),
     )
 
@@ -162,10 +163,10 @@ def test_degraded_without_a_part_of_every_sandbox_it_is_partial(lacking: str) ->
             limits=Limits(memory=1024**3, pids=1024),
         ),
         (
-            f"partial (no {lacking})",
-            "Landlock (ABI 9)",
-            "network host (no net)",
-            "hostname kept (no hostname)",
+            Note(f"partial (no {lacking})"),
+            Note("Landlock (ABI 9)"),
+            Note("network host (no net)", "network"),
+            Note("hostname kept (no hostname)", "hostname"),
         ),
     )
 
@@ -176,7 +177,7 @@ def test_partial_without_landlock_says_what_is_not_protected() -> None:
 
     assert isinstance(resolution, Resolved)
     assert not resolution.spec.landlock
-    assert "files not protected (no landlock)" in resolution.notes
+    assert Note("files not protected (no landlock)") in resolution.notes
 
 
 def test_partial_drops_what_takes_a_namespace_by_name() -> None:
@@ -193,12 +194,12 @@ def test_partial_drops_what_takes_a_namespace_by_name() -> None:
     assert resolution.spec.user is User.KEEP
     assert resolution.spec.root == HostRoot()
     assert resolution.notes[2:] == (
-        "network none (TCP alone)",
-        "hostname kept (no hostname)",
-        "rootfs host (no mnt)",
-        "report_leaks off (no mnt)",
-        "keep none (no mnt)",
-        "user keep (no userns)",
+        Note("network none (TCP alone)", "network"),
+        Note("hostname kept (no hostname)", "hostname"),
+        Note("rootfs host (no mnt)", "rootfs"),
+        Note("report_leaks off (no mnt)", "report_leaks"),
+        Note("keep none (no mnt)", "keep"),
+        Note("user keep (no userns)", "user"),
     )
 
 
@@ -222,7 +223,7 @@ def test_host_name_that_was_asked_for_is_never_dropped() -> None:
     assert resolution.error.what == "hostname box (--isolate-hostname)"
     assert resolve(Policy(), machine("hostname")) == Resolved(
         Spec(hostname=None, limits=Limits(memory=1024**3, pids=1024)),
-        ("hostname kept (no hostname)",),
+        (Note("hostname kept (no hostname)", "hostname"),),
     )
 
 
@@ -265,5 +266,5 @@ def test_degraded_network_is_the_host_s_and_noted() -> None:
     policy = Policy().override(LINE, {"unavailable": "degrade", "memory": None, "pids": None})
 
     assert resolve(policy, machine("net")) == Resolved(
-        Spec(network=Network.HOST), ("network host (no net)",)
+        Spec(network=Network.HOST), (Note("network host (no net)", "network"),)
     )

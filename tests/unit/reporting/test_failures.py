@@ -118,9 +118,15 @@ def test_only_a_failure_of_the_sandbox_is_ours() -> None:
 
 
 def test_properties_are_the_figures_that_were_counted() -> None:
-    usage = Usage(wall_seconds=1.23456789, cpu_seconds=0.5, memory_peak=MIB, processes=2)
+    usage = Usage(
+        wall_seconds=1.23456789,
+        cpu_seconds=0.5,
+        memory_peak=MIB,
+        memory_cap=2 * MIB,
+        processes=2,
+    )
 
-    assert failures.properties(usage, None, 2 * MIB) == [
+    assert failures.properties(usage, None) == [
         ("isolate.outcome", "finished"),
         ("isolate.memory_peak", MIB),
         ("isolate.memory_cap", 2 * MIB),
@@ -128,16 +134,16 @@ def test_properties_are_the_figures_that_were_counted() -> None:
         ("isolate.wall_seconds", 1.234568),
         ("isolate.processes", 2),
     ]
-    assert failures.properties(Usage(wall_seconds=0.0), None, None) == [
+    assert failures.properties(Usage(wall_seconds=0.0), None) == [
         ("isolate.outcome", "finished"),
         ("isolate.wall_seconds", 0.0),
     ]
 
 
 def test_figures_for_people_name_the_cap() -> None:
-    usage = Usage(wall_seconds=1.0, memory_peak=MIB)
+    usage = Usage(wall_seconds=1.0, memory_peak=MIB, memory_cap=2 * MIB)
 
-    assert failures.figures(usage, 2 * MIB) == "wall time: 1.00 s\nmemory peak: 1.0 MiB of 2.0 MiB"
+    assert failures.figures(usage) == "wall time: 1.00 s\nmemory peak: 1.0 MiB of 2.0 MiB"
 
 
 TEST = ProcessInfo(pid=2, outer=12, command="pytest", is_main=True, rss=30 * MIB, pss=20 * MIB)

@@ -11,7 +11,9 @@ import pytest
 from pytest_isolate.policy.model import Origin
 from pytest_isolate.policy.model import Policy
 from pytest_isolate.policy.model import Source
+from pytest_isolate.policy.resolution import resolve
 from pytest_isolate.reporting.header import header
+from pytest_isolate.reporting.header import requests
 from pytest_isolate.sandbox.features import CONTROLLERS
 from pytest_isolate.sandbox.features import NAMESPACES
 from pytest_isolate.sandbox.features import OTHERS
@@ -39,8 +41,12 @@ def machine(*lacking: str, how: str = "cgroup v2") -> Capabilities:
     return Capabilities(*parts, *caps)
 
 
+def on(capabilities: Capabilities, policy: Policy) -> str:
+    return header(policy, resolve(policy, capabilities), capabilities)
+
+
 def line(policy: Policy, **written: object) -> str:
-    return header(policy.override(Origin(Source.COMMAND_LINE), written), machine())
+    return on(machine(), policy.override(Origin(Source.COMMAND_LINE), written))
 
 
 def test_all_tests_of_a_default_run() -> None:
@@ -52,7 +58,7 @@ def test_marked_tests_of_a_default_run() -> None:
 
 
 def test_default_caps_that_were_dropped_are_named() -> None:
-    assert header(ALL, machine(*CONTROLLERS)) == (
+    assert on(machine(*CONTROLLERS), ALL) == (
         f"isolate: all tests; {PARTS}; memory cap none (no writable memory cgroup);"
         " pids cap none (no writable pids cgroup)"
     )
@@ -61,7 +67,7 @@ def test_default_caps_that_were_dropped_are_named() -> None:
 def test_degraded_cap_is_named() -> None:
     policy = ALL.override(Origin(Source.INI), {"unavailable": "degrade", "memory": "5M"})
 
-    assert header(policy, machine("memory")) == (
+    assert on(machine("memory"), policy) == (
         f"isolate: all tests; {PARTS}; memory cap: watched, 5.0 MiB (no writable memory cgroup);"
         " unavailable degrade"
     )
@@ -125,7 +131,7 @@ def test_sandbox_that_cannot_be_had_is_told_with_its_reason(recourse: str) -> No
         name="userns", available=False, why="unshare: refused", fix="fix it", code=errno.EPERM
     )
 
-    assert header(policy, Capabilities(refused)) == (
+    assert on(Capabilities(refused), policy) == (
         f"isolate: all tests; not to be had ({recourse}):"
         " a sandbox's userns: unshare: refused (fix it)\n"
         "  userns  no       unshare: refused (EPERM)\n"
@@ -136,7 +142,7 @@ def test_sandbox_that_cannot_be_had_is_told_with_its_reason(recourse: str) -> No
 def test_degraded_run_without_a_whole_sandbox_says_so() -> None:
     policy = ALL.override(Origin(Source.INI), {"unavailable": "degrade"})
 
-    assert header(policy, machine("mnt")) == (
+    assert on(machine("mnt"), policy) == (
         "isolate: all tests; partial (no mnt); Landlock (ABI 7); memory 1.0 GiB (cgroup v2);"
         " network host (no net); hostname kept (no hostname); unavailable degrade"
     )
@@ -146,7 +152,7 @@ def test_root_that_is_less_than_it_should_be_is_told() -> None:
     found = dict(machine())
     found["proc"] = replace(found["proc"], lacks="the host's processes: /proc")
 
-    told = header(ALL, Capabilities(*found.values()))
+    told = on(Capabilities(*found.values()), ALL)
 
     assert "; root overlay; the host's processes: /proc; memory" in told
 
@@ -154,5 +160,5 @@ def test_root_that_is_less_than_it_should_be_is_told() -> None:
 def test_before_the_machine_is_asked_only_requests_are_told() -> None:
     asked = Policy().override(Origin(Source.INI), {"memory": "100M", "rootfs": "host"})
 
-    assert header(Policy(), None) == "isolate: marked tests"
-    assert header(asked, None) == "isolate: marked tests; memory 100.0 MiB; rootfs host"
+    assert requests(Policy()) == "isolate: marked tests"
+    assert requests(asked) == "isolate: marked tests; memory 100.0 MiB; rootfs host"

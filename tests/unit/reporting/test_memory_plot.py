@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import re
 from xml.etree import ElementTree as ET
 
 from pytest_isolate.reporting.memory_plot import Timeline
 from pytest_isolate.reporting.memory_plot import draw
+from pytest_isolate.sandbox.outcome import Usage
 from pytest_isolate.wire.real_os import RealOS
 
 MIB = 1 << 20
+CAPPED = Usage(wall_seconds=2.0, memory_cap=60 * MIB)
 
 
 def heights(svg: str) -> list[float]:
@@ -19,7 +22,7 @@ def heights(svg: str) -> list[float]:
 
 
 def test_plot_is_an_image_that_names_memory_and_cap() -> None:
-    svg = draw([(0.0, 0), (1.0, 30 * MIB), (2.0, 60 * MIB)], 60 * MIB)
+    svg = draw([(0.0, 0), (1.0, 30 * MIB), (2.0, 60 * MIB)], CAPPED)
 
     ET.fromstring(svg)  # noqa: S314  # our own
     assert "memory: 60.0 MiB of 60.0 MiB" in svg
@@ -31,13 +34,16 @@ def test_plot_is_an_image_that_names_memory_and_cap() -> None:
 
 
 def test_plot_names_the_peak_that_the_kernel_counted_where_no_look_saw_it() -> None:
-    assert "memory: 60.0 MiB of 60.0 MiB" in draw([(0.0, 0), (1.0, 58 * MIB)], 60 * MIB, 60 * MIB)
-    assert "memory: 58.0 MiB of 60.0 MiB" in draw([(0.0, 0), (1.0, 58 * MIB)], 60 * MIB)
+    counted = replace(CAPPED, memory_peak=60 * MIB)
+    points = [(0.0, 0), (1.0, 58 * MIB)]
+
+    assert "memory: 60.0 MiB of 60.0 MiB" in draw(points, counted)
+    assert "memory: 58.0 MiB of 60.0 MiB" in draw(points, CAPPED)
 
 
 def test_plot_without_a_cap_time_or_memory_is_one_too() -> None:
     for points in ([(0.0, 0)], [(0.0, 0), (0.0, MIB)]):
-        svg = draw(points, None)
+        svg = draw(points, Usage(wall_seconds=0.0))
         ET.fromstring(svg)  # noqa: S314  # our own
         assert "stroke-dasharray" not in svg
         assert all(0 <= height <= 130 for height in heights(svg))
