@@ -11,7 +11,7 @@ from typing import final
 
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.keeper import init
-from pytest_isolate.sandbox.linux import procfs
+from pytest_isolate.sandbox.linux import process_tree
 from pytest_isolate.sandbox.linux import waits
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Record:
         """Return who in it is still there, of a sandbox that was killed."""
         pids = [self.builder] if self.builder else []
         if self.pidfd >= 0:
-            pids = procfs.namespace_of(self.pidfd) or [self.init]
+            pids = process_tree.namespace_of(self.pidfd) or [self.init]
         return ", ".join(waits.describe(pid) for pid in pids)
 
     def take_layers(self) -> None:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 import os
-import select
 import signal
 import struct
 import sys
@@ -34,7 +33,9 @@ from pytest_isolate.sandbox.launch.deputy import Deputy
 from pytest_isolate.sandbox.launch.descriptors import inherited
 from pytest_isolate.sandbox.launch.reopening import take_in
 from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.linux import process_tree
+from pytest_isolate.sandbox.linux import procfs
 from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.rootfs import interpreter
 from pytest_isolate.wire.channel import Reader
@@ -103,11 +104,7 @@ class Process:
         """Return the pid of the process in the sandbox, 0 if it cannot be told any more."""
         if self.relayed < 0:
             return self.pid
-        try:
-            with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
-                return int(file.read().split()[0])
-        except (OSError, IndexError):
-            return 0
+        return next(iter(procfs.children_of(self.pid)), 0)
 
     def close(self) -> None:
         """Give back the descriptors, and SIGCHLD."""
@@ -311,10 +308,7 @@ def _attend(pid: int, relaying: int, entry: Entry) -> NoReturn:
 def _wait_for_either(pid: int, init: int) -> None:
     """Wait until the child *pid* has ended; kill it and all of its own if *init* ends first."""
     pidfd = os.pidfd_open(pid)
-    ends = select.poll()
-    ends.register(pidfd, select.POLLIN)
-    ends.register(init, select.POLLIN)
-    ready = dict(ends.poll())
-    while pidfd not in ready:
+    ended = pidfds.ended((pidfd, init), None)
+    while pidfd not in ended:
         process_tree.kill()
-        ready = dict(ends.poll(_KILL_AGAIN_SECONDS * 1000))
+        ended = pidfds.ended((pidfd,), _KILL_AGAIN_SECONDS)

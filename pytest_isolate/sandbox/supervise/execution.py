@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
     from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.launch.entry import Entry
-    from pytest_isolate.sandbox.linux.procfs import Snapshot
     from pytest_isolate.sandbox.supervise.last_words import LastWords
+    from pytest_isolate.sandbox.supervise.snapshot import Snapshot
     from pytest_isolate.wire.channel import Reader
     from pytest_isolate.wire.channel import Writer
 

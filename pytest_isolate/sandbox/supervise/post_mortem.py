@@ -11,17 +11,12 @@ from contextlib import nullcontext
 from contextlib import suppress
 from dataclasses import replace
 import os
-import select
 from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
+from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.linux import process_tree
-from pytest_isolate.sandbox.linux.procfs import Snapshot
-from pytest_isolate.sandbox.linux.procfs import by_kind
-from pytest_isolate.sandbox.linux.procfs import namespace_of
-from pytest_isolate.sandbox.linux.procfs import pid_of
-from pytest_isolate.sandbox.linux.procfs import read_processes
 from pytest_isolate.sandbox.supervise.copied_files import being_copied
 from pytest_isolate.sandbox.supervise.largest_files import Store
 from pytest_isolate.sandbox.supervise.largest_files import largest
@@ -31,6 +26,9 @@ from pytest_isolate.sandbox.supervise.last_words import SHORT_WORDS_SECONDS
 from pytest_isolate.sandbox.supervise.last_words import WORDS_SECONDS
 from pytest_isolate.sandbox.supervise.last_words import ask
 from pytest_isolate.sandbox.supervise.last_words import listen
+from pytest_isolate.sandbox.supervise.snapshot import Snapshot
+from pytest_isolate.sandbox.supervise.snapshot import by_kind
+from pytest_isolate.sandbox.supervise.snapshot import read_processes
 from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
@@ -40,9 +38,9 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
     from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.launch.process import Process
-    from pytest_isolate.sandbox.linux.procfs import Large
-    from pytest_isolate.sandbox.linux.procfs import ProcessInfo
     from pytest_isolate.sandbox.supervise.last_words import LastWords
+    from pytest_isolate.sandbox.supervise.snapshot import Large
+    from pytest_isolate.sandbox.supervise.snapshot import ProcessInfo
 
 _KILL_SECONDS: Final = 0.3  #: how long the kernel may take to kill for memory that is asked for
 _DEATH_SECONDS: Final = 1.0  #: how long whom it kills may take to free the memory
@@ -94,11 +92,10 @@ class PostMortem:
                 self._files = largest(found)
 
     def _stores(self) -> AbstractContextManager[tuple[Store, ...]]:
-        try:
-            init = pid_of(self._sandbox.init)
-        except (OSError, KeyError):
+        init = pidfds.pid_of(self._sandbox.init)
+        if init is None or self._sandbox.spec.partial:
             return nullcontext(())
-        return nullcontext(()) if self._sandbox.spec.partial else stores(init, self._sandbox.upper)
+        return stores(init, self._sandbox.upper)
 
     def _note_copying(self, alarm: Alarm, statistics: Mapping[str, int]) -> None:
         """Note which file of the host is being copied, if it is files that the memory is full of.
@@ -107,7 +104,8 @@ class PostMortem:
         """
         self._shared = statistics.get("shmem", 0)
         if alarm.denies or 2 * self._shared > sum(by_kind(statistics).values()):
-            for large in being_copied(namespace_of(self._sandbox.init)[:_MOST_STOPPED]):
+            pids = process_tree.namespace_of(self._sandbox.init)
+            for large in being_copied(pids[:_MOST_STOPPED]):
                 self._copying[large.path] = large
 
     def _look(self, statistics: Mapping[str, int] | None = None) -> Snapshot:
@@ -118,7 +116,7 @@ class PostMortem:
         if self._sandbox.spec.partial:
             pids: Collection[int] = process_tree.descendants((self._process.pid,))
         else:
-            pids = namespace_of(self._sandbox.init)
+            pids = process_tree.namespace_of(self._sandbox.init)
         processes = read_processes(pids, self._process.inner_pid())
         self._snapshot = Snapshot(processes=processes, memory=by_kind(statistics), seen=seen)
         return self._snapshot
@@ -193,11 +191,9 @@ class PostMortem:
 
     def _await_kill(self, before: int) -> int:
         """Return how many kills the kernel counts after it was let, more than *before*."""
-        ended = select.poll()
-        ended.register(self._process.pidfd, select.POLLIN)
         deadline = RealOS.monotonic() + _KILL_SECONDS
         while (kills := self._kills() - before) == 0 and RealOS.monotonic() < deadline:
-            if ended.poll(PAUSE * 1000):
+            if pidfds.has_ended(self._process.pidfd, PAUSE):
                 return self._kills() - before
         return kills
 
@@ -239,17 +235,10 @@ class _Deaths:
 
     def first(self, number: int) -> list[ProcessInfo]:
         """Return the first *number* to die, the larger first where they die together."""
-        watched = select.poll()
-        for fd in self._pidfds:
-            watched.register(fd, select.POLLIN)
         deadline = RealOS.monotonic() + _DEATH_SECONDS
+        alive = dict(self._pidfds)
         dead: list[ProcessInfo] = []
-        while len(dead) < number and self._pidfds:
-            left = deadline - RealOS.monotonic()
-            if left <= 0:
-                break
-            now = {fd for fd, _ in watched.poll(left * 1000)}
-            for fd in now:
-                watched.unregister(fd)
-            dead += [process for fd, process in self._pidfds.items() if fd in now]
+        while len(dead) < number and alive and (left := deadline - RealOS.monotonic()) > 0:
+            now = pidfds.ended(alive, left)
+            dead += [alive.pop(fd) for fd in tuple(alive) if fd in now]
         return dead[:number]
