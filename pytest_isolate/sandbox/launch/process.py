@@ -66,7 +66,6 @@ class Exit:
 
     status: int = 0
     cpu_seconds: float | None = None
-    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,26 +78,26 @@ class Process:
     relayed: int  #: the relay's status pipe, or -1
     aside: libc.SignalAction | None  #: what the caller has made of SIGCHLD, to be put back
 
-    def wait(self, *, timed_out: bool) -> Exit:
+    def wait(self) -> Exit:
         """Reap the process."""
         try:
             _, status, rusage = os.wait4(self.pid, 0)
         except ChildProcessError:
             # Another thread waits for any child; frames decide what can be said.
-            return Exit(timed_out=timed_out)
+            return Exit()
         cpu = rusage.ru_utime + rusage.ru_stime
         if self.relayed >= 0:
             words = RealOS.read(self.relayed, _STATUS.size)
             if len(words) == _STATUS.size:
                 status, cpu = _STATUS.unpack(words)
-        return Exit(status=status, cpu_seconds=cpu, timed_out=timed_out)
+        return Exit(status=status, cpu_seconds=cpu)
 
     def give_up(self, limit: float) -> None:
         """Reap the process, which was killed with its sandbox; what does not die is left behind."""
         if waits.wait(self.pid, self.pidfd, limit):
             waits.reap(self.pid, 0)
         else:
-            self.wait(timed_out=False)
+            self.wait()
 
     def inner_pid(self) -> int:
         """Return the pid of the process in the sandbox, 0 if it cannot be told any more."""

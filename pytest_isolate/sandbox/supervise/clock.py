@@ -43,7 +43,8 @@ class Deadline:
 
     def __init__(self, seconds: float | None, clock: Clock, *, expired: bool = False) -> None:
         self._clock = clock
-        self._time = math.inf if seconds is None else clock.now() + seconds
+        self.seconds = math.inf if seconds is None else seconds
+        self._time = clock.now() + self.seconds
         self.expired = expired
 
     def is_over(self) -> bool:

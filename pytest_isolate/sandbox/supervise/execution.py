@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import replace
 import math
 import select
 from typing import TYPE_CHECKING
@@ -15,17 +14,19 @@ from pytest_isolate.sandbox.launch.process import Process
 from pytest_isolate.sandbox.launch.process import spawn
 from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.outcome import Exited
-from pytest_isolate.sandbox.outcome import MemoryExceeded
+from pytest_isolate.sandbox.outcome import KernelDenied
 from pytest_isolate.sandbox.outcome import Outcome
 from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
+from pytest_isolate.sandbox.outcome import TimeLimit
 from pytest_isolate.sandbox.outcome import Usage
 from pytest_isolate.sandbox.outcome import classify
 from pytest_isolate.sandbox.outcome import within
 from pytest_isolate.sandbox.supervise.clock import Clock
 from pytest_isolate.sandbox.supervise.clock import Deadline
 from pytest_isolate.sandbox.supervise.memory_poll import Watcher
+from pytest_isolate.sandbox.supervise.post_mortem import Answer
 from pytest_isolate.sandbox.supervise.post_mortem import PostMortem
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Frame
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
     from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.launch.entry import Entry
+    from pytest_isolate.sandbox.outcome import EndedFor
+    from pytest_isolate.sandbox.outcome import MemoryLimit
     from pytest_isolate.sandbox.supervise.last_words import LastWords
     from pytest_isolate.sandbox.supervise.snapshot import Snapshot
     from pytest_isolate.wire.channel import Reader
@@ -95,7 +98,7 @@ def run(
             on_start(process.pid)
             watch.memory = Watcher(sandbox.spec.watched, process.pid, sandbox.init)
             post_mortem = PostMortem(process, sandbox, last_words)
-            timed_out = _follow(
+            _follow(
                 process,
                 sandbox,
                 watch,
@@ -105,7 +108,7 @@ def run(
                 live=live,
                 on_timeout=on_timeout,
             )
-            last = process.wait(timed_out=timed_out)
+            last = process.wait()
         except BaseException:
             sandbox.kill()
             process.give_up(0 if watch.is_over else waits.DYING)
@@ -114,7 +117,7 @@ def run(
             process.close()
         watch.garbage = process.reader.garbage
     wall_seconds = clock.now() - started
-    return _judge(sandbox, watch, post_mortem, last, timeout=timeout, wall_seconds=wall_seconds)
+    return _judge(sandbox, watch, post_mortem, last, wall_seconds=wall_seconds)
 
 
 class _Watch:
@@ -127,7 +130,8 @@ class _Watch:
         self.garbage = ""
         self.is_over = False  #: it is to be killed: what is said after that does not count
         self.memory: Watcher | None = None
-        self.exceeded: MemoryExceeded | None = None  #: why it is to be killed, if not for the time
+        self.exceeded: MemoryLimit | None = None
+        self.ended_for: EndedFor | None = None
 
     def look(self) -> float:
         """Look at the memory if it is time, and return in how many seconds it will be again."""
@@ -159,8 +163,8 @@ def _follow(
     chore: Callable[[], float],
     live: bool,
     on_timeout: Callable[[], None],
-) -> bool:
-    """Read frames until the process has ended; return whether it was ended for a limit."""
+) -> None:
+    """Read frames until the process has ended, by itself or for a limit."""
     reader, alarm = process.reader, sandbox.alarm
     poll = select.poll()
     poll.register(process.pidfd, select.POLLIN)
@@ -177,9 +181,10 @@ def _follow(
         ended = process.pidfd in ready
         _drain(reader, watch, until_empty=ended)
         if ended:
-            return deadline.expired
+            watch.ended_for = watch.ended_for or watch.exceeded
+            return
         rings = near or (alarm is not None and alarm.fd in ready)
-        if alarm is not None and rings and not _answer(alarm, post_mortem, chore):
+        if alarm is not None and rings and not _answer(alarm, post_mortem, watch, chore):
             poll.unregister(alarm.fd)
             alarm = None
         if reader.eof and reader.fd in ready:
@@ -192,6 +197,7 @@ def _follow(
                 raise SandboxError("kill sandbox", why)
             # The signal may wake a process that waits for one, and it would go on.
             watch.is_over = True
+            watch.ended_for = watch.ended_for or watch.exceeded or TimeLimit(deadline.seconds)
             post_mortem.at_deadline()
             if not watch.exceeded:
                 on_timeout()
@@ -199,10 +205,15 @@ def _follow(
             deadline = Deadline(waits.DYING, Clock(), expired=True)
 
 
-def _answer(alarm: Alarm, post_mortem: PostMortem, chore: Callable[[], float]) -> bool:
+def _answer(
+    alarm: Alarm, post_mortem: PostMortem, watch: _Watch, chore: Callable[[], float]
+) -> bool:
     """Have *post_mortem* answer *alarm*, and return whether to go on so."""
     chore()  # it may give memory back, and a busy machine may have kept this process from it
-    return post_mortem.answer(alarm)
+    answer = post_mortem.answer(alarm)
+    if answer is Answer.DENIED:
+        watch.ended_for = KernelDenied()
+    return answer is Answer.LISTEN
 
 
 def _drain(reader: Reader, watch: _Watch, *, until_empty: bool) -> None:
@@ -221,19 +232,16 @@ def _judge(
     post_mortem: PostMortem | None,
     last: Exit,
     *,
-    timeout: float | None,
     wall_seconds: float,
 ) -> End:
     evidence = sandbox.evidence()
-    if post_mortem is not None and (post_mortem.enforced or post_mortem.missed()):
-        # The limit may lie a little above the cap, and not have been reached.
-        evidence = replace(evidence, oom_denials=1, limit_hits=max(1, evidence.limit_hits or 0))
+    if post_mortem is not None and post_mortem.missed():
+        watch.ended_for = KernelDenied()
     outcome = classify(
         last.status,
         evidence,
         memory_cap=sandbox.spec.limits.memory,
-        exceeded=watch.exceeded,
-        timed_out=timeout if last.timed_out else None,
+        ended_for=watch.ended_for,
         setup_error=watch.refused,
     )
     # What the process saw of the keeper's death depends on how far it had come.

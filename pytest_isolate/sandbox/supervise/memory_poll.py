@@ -20,7 +20,7 @@ from typing import final
 from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.linux import process_tree
 from pytest_isolate.sandbox.linux import procfs
-from pytest_isolate.sandbox.outcome import MemoryExceeded
+from pytest_isolate.sandbox.outcome import MemoryLimit
 from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ class Watcher:
         self._heads = (process,) if first is None else (process, first)
         self._next = 0.0
 
-    def exceeded(self) -> MemoryExceeded | None:
+    def exceeded(self) -> MemoryLimit | None:
         """Return how the cap was exceeded, or `None` if it was not as far as was seen."""
         if self.cap is None or self.peak is None or self.peak <= self.cap:
             return None
-        return MemoryExceeded(self.cap, self.peak)
+        return MemoryLimit(self.cap, self.peak)
 
     def look(self) -> float:
         """Look, if it is time, and return in how many seconds it will be time again."""

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from contextlib import nullcontext
 from contextlib import suppress
 from dataclasses import replace
+import enum
 import os
 from typing import TYPE_CHECKING
 from typing import Final
@@ -48,6 +49,14 @@ _MOST_STOPPED: Final = 16  #: processes that are asked what they copy
 _MOST_ALARMS: Final = 16  #: that are looked into, of one sandbox: after that the kernel just kills
 
 
+class Answer(enum.Enum):
+    """What comes of an alarm that was looked into."""
+
+    LISTEN = enum.auto()  #: it may ring again
+    ENOUGH = enum.auto()  #: it is not looked into any more
+    DENIED = enum.auto()  #: the kernel had nobody to kill for the memory, so all were killed
+
+
 @final
 class PostMortem:
     """What is found out about one process and its sandbox."""
@@ -62,8 +71,6 @@ class PostMortem:
         self._shared = 0  #: bytes of files that were in memory when it was full
         self._files: tuple[Large, ...] = ()
         self._snapshot: Snapshot | None = None
-        #: Whether everything was killed because the kernel was out of memory for it, and waited.
-        self.enforced = False
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -121,17 +128,17 @@ class PostMortem:
         self._snapshot = Snapshot(processes=processes, memory=by_kind(statistics), seen=seen)
         return self._snapshot
 
-    def answer(self, alarm: Alarm) -> bool:
-        """Look into it that *alarm* rings, and let the kernel strike; return whether to go on so.
+    def answer(self, alarm: Alarm) -> Answer:
+        """Look into it that *alarm* rings, and let the kernel strike.
 
         Without a need for last words the kernel strikes at once.
         """
         if not alarm.is_real():
-            return True
+            return Answer.LISTEN
         if self._words is None:
             alarm.strike()
             alarm.insist()
-            return False
+            return Answer.ENOUGH
         self._alarms += 1
         before, former = self._kills(), self._snapshot
         statistics = alarm.statistics()  # before room is made
@@ -158,24 +165,23 @@ class PostMortem:
                     self._files = largest(found)
         if not kills:
             return self._without_kill(alarm, former)
-        return self._alarms < _MOST_ALARMS and _armed(alarm)
+        return _arm(alarm) if self._alarms < _MOST_ALARMS else Answer.ENOUGH
 
-    def _enforce(self) -> bool:
+    def _enforce(self) -> Answer:
         """Let all of it end for the memory, in the kernel's stead."""
-        self.enforced = True
         with self._stores() as found:
             self._sandbox.kill()
             self._files = largest(found)
-        return False
+        return Answer.DENIED
 
-    def _without_kill(self, alarm: Alarm, former: Snapshot | None) -> bool:
+    def _without_kill(self, alarm: Alarm, former: Snapshot | None) -> Answer:
         """Decide where the kernel was out of memory, and had nobody to kill when it was let."""
         if alarm.denies or self._has_failed_to_copy(alarm):
             return self._enforce()
         self._snapshot = former
         if self._words is not None and former is None:
             self._words.forget()
-        return _armed(alarm)
+        return _arm(alarm)
 
     def _has_failed_to_copy(self, alarm: Alarm) -> bool:
         """Return whether a copy of a host's file has met the limit and is gone.
@@ -206,13 +212,13 @@ class PostMortem:
             return False
 
 
-def _armed(alarm: Alarm) -> bool:
+def _arm(alarm: Alarm) -> Answer:
     """Arm *alarm* again; where the memory is not free yet, the next death is not looked at."""
     try:
         alarm.arm()
     except OSError:
-        return False
-    return True
+        return Answer.ENOUGH
+    return Answer.LISTEN
 
 
 @final
