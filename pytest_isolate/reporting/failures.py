@@ -8,21 +8,21 @@ from typing import Final
 from typing import assert_never
 
 from pytest_isolate.policy.sizes import format_size
-from pytest_isolate.sandbox.linux.procfs import SHARED
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import MemoryExceeded
 from pytest_isolate.sandbox.outcome import OutOfMemory
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
 from pytest_isolate.sandbox.outcome import TimedOut
+from pytest_isolate.sandbox.supervise.snapshot import SHARED
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.errors import SandboxError
-    from pytest_isolate.sandbox.linux.procfs import Large
-    from pytest_isolate.sandbox.linux.procfs import ProcessInfo
-    from pytest_isolate.sandbox.linux.procfs import Snapshot
     from pytest_isolate.sandbox.outcome import Outcome
     from pytest_isolate.sandbox.outcome import Usage
+    from pytest_isolate.sandbox.supervise.snapshot import Large
+    from pytest_isolate.sandbox.supervise.snapshot import ProcessInfo
+    from pytest_isolate.sandbox.supervise.snapshot import Snapshot
 
 _MOST_PROCESSES: Final = 20  #: in a report
 _LONGEST_COMMAND: Final = 100  #: characters

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Sequence
 
-    from pytest_isolate.sandbox.linux.procfs import ProcessInfo
     from pytest_isolate.sandbox.supervise.changeset import Change
+    from pytest_isolate.sandbox.supervise.snapshot import ProcessInfo
 
 #: How many lines one test has.
 MOST: Final = 50

@@ -12,6 +12,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 from typing import TypeAlias
+from typing import assert_never
 
 if TYPE_CHECKING:
     from pytest_isolate.sandbox.errors import SandboxError
@@ -73,12 +74,35 @@ class SetupFailed:
 Outcome: TypeAlias = Exited | Signaled | OutOfMemory | MemoryExceeded | TimedOut | SetupFailed
 
 
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """It has run longer than its limit, in seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLimit:
+    """It has more memory than its cap, as far as was seen. Sizes in bytes."""
+
+    cap: int
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDenied:
+    """At its cap the kernel has denied it memory, and had nobody to kill or was kept from that."""
+
+
+#: What a process was ended for by who watches it; the kernel's own kills are in the evidence.
+EndedFor: TypeAlias = TimeLimit | MemoryLimit | KernelDenied
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What the sandbox's cgroup had counted when the process ended; `None` is not counted."""
 
     oom_kills: int | None = None
-    oom_denials: int = 0  #: v1: times that the kernel had no memory, and was kept from killing
     limit_hits: int | None = None  #: times that the memory cap itself was reached
     memory_peak: int | None = None  #: bytes
     cpu_seconds: float | None = None
@@ -104,24 +128,26 @@ def classify(
     evidence: Evidence,
     *,
     memory_cap: int | None,
-    exceeded: MemoryExceeded | None = None,
-    timed_out: float | None = None,
+    ended_for: EndedFor | None = None,
     setup_error: SandboxError | None = None,
 ) -> Outcome:
-    """Return how the process of wait *status* ended.
-
-    *exceeded* tells of the memory and *timed_out* of the limit in seconds for which the parent has
-    ended the process, if it has.
-    """
+    """Return how the process of wait *status* ended; *ended_for* is what the parent has done."""
     if setup_error is not None:
         return SetupFailed(setup_error)
-    if evidence.oom_kills or (evidence.oom_denials and evidence.limit_hits):
-        peak = within(memory_cap, evidence.memory_peak)
-        return OutOfMemory(memory_cap, peak, outer=evidence.limit_hits == 0)
-    if exceeded is not None:
-        return exceeded
-    if timed_out is not None:
-        return TimedOut(timed_out)
+    denied = isinstance(ended_for, KernelDenied)
+    if denied or evidence.oom_kills:
+        # The limit may lie a little above the cap, and not be reached by what was denied.
+        outer = evidence.limit_hits == 0 and not denied
+        return OutOfMemory(memory_cap, within(memory_cap, evidence.memory_peak), outer=outer)
+    match ended_for:
+        case MemoryLimit(cap, seen):
+            return MemoryExceeded(cap, seen)
+        case TimeLimit(seconds):
+            return TimedOut(seconds)
+        case KernelDenied() | None:
+            pass
+        case _:
+            assert_never(ended_for)
     if os.WIFSIGNALED(status):
         return Signaled(os.WTERMSIG(status))
     return Exited(os.WEXITSTATUS(status))

@@ -6,7 +6,6 @@ from contextlib import suppress
 import os
 from pathlib import Path
 import posix
-import select
 import signal
 import socket
 import sys
@@ -26,6 +25,7 @@ from pytest_isolate.sandbox.handle import Sandbox
 from pytest_isolate.sandbox.layers import layers_of
 from pytest_isolate.sandbox.linux import capabilities
 from pytest_isolate.sandbox.linux import fsnames
+from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.shortfalls import Shortfall
 from pytest_isolate.wire.channel import Socket
@@ -208,9 +208,7 @@ class Pool:
 
     def broken(self) -> KeeperError | None:
         """Return what killed the keeper, or `None` while it lives."""
-        gone = select.poll()
-        gone.register(self._keeper_fd, select.POLLIN)
-        return self._error_of_keeper() if gone.poll(0) else None
+        return self._error_of_keeper() if pidfds.has_ended(self._keeper_fd) else None
 
     def close(self) -> None:
         """Let the keeper remove everything, and wait until it has.
@@ -282,9 +280,7 @@ class Pool:
                     os.close(fd)
 
     def _error_of_keeper(self) -> KeeperError:
-        gone = select.poll()
-        gone.register(self._keeper_fd, select.POLLIN)
-        gone.poll(waits.LAST_WORDS * 1000)
+        pidfds.has_ended(self._keeper_fd, waits.LAST_WORDS)
         size = os.fstat(self._stderr).st_size
         lines = os.pread(self._stderr, size, 0).decode(errors="replace").strip().splitlines()
         words = lines[-1] if lines else "it left no words; something may have killed it"

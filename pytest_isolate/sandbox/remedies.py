@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from typing import Final
 
 from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.linux import mountinfo
+from pytest_isolate.sandbox.linux import procfs
 from pytest_isolate.sandbox.linux import systemd
 
 if TYPE_CHECKING:
@@ -282,9 +284,8 @@ def _in_chroot() -> bool:
     except OSError:  # not everybody may look there
         pass
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            # Only what lies below the root is shown, and a mere directory is no mount.
-            return all(mount.split()[4] != "/" for mount in mounts)
+        # Only what lies below the root is shown, and a mere directory is no mount.
+        return all(mount.target != "/" for mount in mountinfo.current())
     except OSError:
         return False
 
@@ -295,20 +296,19 @@ def _pretender() -> str:
         if library in preloaded:
             return name
     # The kernel's own word: real, effective, saved.
-    uids = _status("Uid:")
+    uids = _status("Uid")
     is_true = len(uids) < 2 or uids[1] == str(os.geteuid())  # noqa: PLR2004  # the effective one
     return "" if is_true else "something (proot, or a library that is preloaded)"
 
 
 def _seccomp_mode() -> str:
-    return next(iter(_status("Seccomp:")), "")
+    return next(iter(_status("Seccomp")), "")
 
 
 def _status(name: str) -> list[str]:
     """Return the values of the line *name* of this process's status."""
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            return next((line.split()[1:] for line in status if line.startswith(name)), [])
+        return procfs.fields_of("self/status").get(name, "").split()
     except OSError:
         return []
 

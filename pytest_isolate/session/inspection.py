@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import islice
 import os
 from pathlib import Path
-import select
 import sys
 import tempfile
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from pytest_isolate._compat import tmpdir
 from pytest_isolate.policy.settings import Keep
 from pytest_isolate.policy.settings import Leaks
 from pytest_isolate.reporting.leaks import Left
+from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.supervise.changeset import Ignored
 from pytest_isolate.sandbox.supervise.changeset import What
 from pytest_isolate.sandbox.supervise.changeset import survey
@@ -68,9 +68,7 @@ def inspect(sandbox: Sandbox, policy: Policy, replay: Replay) -> None:
 def _end(sandbox: Sandbox) -> None:
     """Kill the sandbox and wait for it: what is looked at is not to change meanwhile."""
     sandbox.kill()
-    dead = select.poll()
-    dead.register(sandbox.init, select.POLLIN)
-    dead.poll(_DYING_SECONDS * 1000)
+    pidfds.has_ended(sandbox.init, _DYING_SECONDS)
 
 
 def _changes(layers: Layers, config: pytest.Config) -> list[Change]:

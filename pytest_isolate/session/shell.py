@@ -11,7 +11,6 @@ from contextlib import suppress
 import dataclasses
 from functools import partial
 import os
-import select
 import shutil
 from typing import TYPE_CHECKING
 from typing import Final
@@ -26,6 +25,7 @@ from pytest_isolate.options import switched_off
 from pytest_isolate.options import wants_shell
 from pytest_isolate.policy.settings import BY_NAME
 from pytest_isolate.reporting.failures import death_of
+from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.linux import terminal
 from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import TimedOut
@@ -157,9 +157,7 @@ def _become_shell(directory: str, writer: Writer) -> None:
 
 
 def _why_not(sandbox: Sandbox) -> str:
-    ended = select.poll()
-    ended.register(sandbox.init, select.POLLIN)
-    return "the sandbox has died with its test" if ended.poll(0) else ""
+    return "the sandbox has died with its test" if pidfds.has_ended(sandbox.init) else ""
 
 
 def _root(sandbox: Sandbox) -> str:

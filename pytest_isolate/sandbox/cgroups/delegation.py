@@ -17,6 +17,7 @@ from pytest_isolate.sandbox.cgroups import cgroupfs
 from pytest_isolate.sandbox.cgroups import refusals
 from pytest_isolate.sandbox.cgroups import run_directories
 from pytest_isolate.sandbox.features import CONTROLLERS
+from pytest_isolate.sandbox.linux import procfs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -59,14 +60,7 @@ class _Parents(dict[int, int]):
     """The parent of each process, 0 where there is none, read when it is asked for."""
 
     def __missing__(self, pid: int) -> int:
-        try:
-            stat = cgroupfs.read(f"/proc/{pid}/stat")
-        except OSError:
-            parent = 0
-        else:
-            # The name in parentheses may contain anything, see proc_pid_stat(5).
-            parent = int(stat.rpartition(")")[2].split()[1])
-        self[pid] = parent
+        self[pid] = parent = procfs.parent_of(pid)
         return parent
 
 

@@ -25,6 +25,9 @@ from pytest_isolate.sandbox.cgroups.v2 import UnifiedBackend
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.features import CONTROLLERS
 from pytest_isolate.sandbox.features import Capability
+from pytest_isolate.sandbox.forked_call import NoAnswerError
+from pytest_isolate.sandbox.forked_call import forked_call
+from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.spec import Limits
 
 if TYPE_CHECKING:
@@ -34,8 +37,6 @@ if TYPE_CHECKING:
 
 _PROBE: Final = "probe"
 _LIMITS: Final = Limits(memory=64 << 20, pids=16, cpus=0.5)
-#: What a child answers whose write to cgroup.procs failed for no known errno.
-_UNKNOWN: Final = 255
 
 
 def open_cgroups(parent_pid: int) -> Cgroups:
@@ -235,27 +236,20 @@ def _join(group: str) -> None:
     path = f"{group}/cgroup.procs"
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        pid = os.fork()
-        if pid == 0:
-            _join_and_leave(fd)
+        forked_call(lambda: os.write(fd, b"0"))
+    except SandboxError as error:
+        raise OSError(error.code, f"write 0 to: {error.why}", path) from None
+    except NoAnswerError as silence:
+        raise OSError(0, f"write 0 to: {_why(silence)}", path) from None
     finally:
         os.close(fd)
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code != 0:
-        reason = os.strerror(code) if code > 0 else f"killed by signal {-code}"
-        raise OSError(max(code, 0), f"write 0 to: {reason}", path)
 
 
-def _join_and_leave(fd: int) -> None:
-    code = _UNKNOWN
-    try:
-        os.write(fd, b"0")
-        code = 0
-    except OSError as error:
-        code = error.errno or _UNKNOWN
-    finally:
-        os._exit(code)
+def _why(silence: NoAnswerError) -> str:
+    if silence.status is None:
+        return f"no answer of {waits.describe(silence.pid)}"
+    code = os.waitstatus_to_exitcode(silence.status)
+    return f"killed by signal {-code}" if code < 0 else f"no answer, exit status {code}"
 
 
 def _abandon(backend: Backend) -> None:

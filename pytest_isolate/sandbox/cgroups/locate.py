@@ -17,15 +17,17 @@ from typing import Final
 from pytest_isolate.sandbox.cgroups import cgroupfs
 from pytest_isolate.sandbox.cgroups import refusals
 from pytest_isolate.sandbox.cgroups import run_directories
+from pytest_isolate.sandbox.linux import mountinfo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Mapping
     from collections.abc import Sequence
 
+    from pytest_isolate.sandbox.linux.mountinfo import MountPoint
+
 #: The key of the v2 hierarchy among the names of controllers, as in /proc/self/cgroup.
 UNIFIED: Final = ""
-#: Characters that mountinfo writes as octal numbers, see proc_pid_mountinfo(5).
-_ESCAPES: Final = ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\"))
 
 
 class Version(enum.StrEnum):
@@ -60,7 +62,7 @@ class Place:
 def here() -> tuple[dict[str, str], list[Mount]]:
     """Return this process's groups by controller, and the cgroup mounts that it sees."""
     groups = parse_membership(cgroupfs.read("/proc/self/cgroup"))
-    return groups, parse_mounts(cgroupfs.read("/proc/self/mountinfo"))
+    return groups, cgroup_mounts(mountinfo.current())
 
 
 def parse_membership(text: str) -> dict[str, str]:
@@ -72,30 +74,18 @@ def parse_membership(text: str) -> dict[str, str]:
     return groups
 
 
-def parse_mounts(text: str) -> list[Mount]:
-    """Return the cgroup mounts among the lines of /proc/PID/mountinfo."""
-    mounts = []
-    for line in text.splitlines():
-        fields, _, tail = line.partition(" - ")
-        fstype, _, options = tail.split(" ", 2)
-        if fstype not in _VERSIONS:
-            continue
-        root, point = fields.split(" ")[3:5]
-        mounts.append(
-            Mount(
-                version=_VERSIONS[fstype],
-                root=_unescape(root),
-                point=_unescape(point),
-                options=frozenset(options.split(",")),
-            )
+def cgroup_mounts(mounts: Iterable[MountPoint]) -> list[Mount]:
+    """Return those of *mounts* that show a hierarchy of cgroups."""
+    return [
+        Mount(
+            version=_VERSIONS[mount.fstype],
+            root=mount.root,
+            point=mount.target,
+            options=frozenset(mount.options),
         )
-    return mounts
-
-
-def _unescape(field: str) -> str:
-    for code, character in _ESCAPES:
-        field = field.replace(code, character)
-    return field
+        for mount in mounts
+        if mount.fstype in _VERSIONS
+    ]
 
 
 def resolve(mount: Mount, group: str) -> str | None:

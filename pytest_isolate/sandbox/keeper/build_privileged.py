@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -21,6 +20,8 @@ from typing import final
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
 from pytest_isolate.sandbox.features import Part
+from pytest_isolate.sandbox.forked_call import NoAnswerError
+from pytest_isolate.sandbox.forked_call import forked_call
 from pytest_isolate.sandbox.keeper import init
 from pytest_isolate.sandbox.keeper import prepare_root
 from pytest_isolate.sandbox.launch import namespaces
@@ -152,25 +153,13 @@ def _enter_by_child(plan: BuildPlan) -> tuple[Shortfall, ...]:
 
     pivot_root(2) takes along every process whose root was the old one, the caller too.
     """
-    answer, answer_end = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        word: dict[str, object] = {"error": {}}
-        try:
-            less = prepare_root.enter_root(plan, userns=False)
-            word = {"shortfalls": [one.to_json() for one in less]}
-        except OSError as error:
-            word = {"error": SandboxError.from_os_error(error).to_json()}
-        except SandboxError as error:
-            word = {"error": error.to_json()}
-        finally:
-            os.write(answer_end, json.dumps(word).encode())
-            os._exit(0)
-    os.close(answer_end)
-    words, status = waits.hear(answer, pid)
-    if status is None or not words:
-        raise SandboxError("enter root", f"no answer of {waits.describe(pid)}")
-    said = json.loads(words)
-    if "error" in said:
-        raise SandboxError.from_json(said["error"])
-    return tuple(map(Shortfall.from_json, said["shortfalls"]))
+
+    def enter() -> list[object]:
+        return [one.to_json() for one in prepare_root.enter_root(plan, userns=False)]
+
+    try:
+        less = forked_call(enter)
+    except NoAnswerError as silence:
+        why = f"no answer of {waits.describe(silence.pid)}"
+        raise SandboxError("enter root", why) from None
+    return tuple(map(Shortfall.from_json, less))

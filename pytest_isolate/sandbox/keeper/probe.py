@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 import errno
-import json
 import os
 from typing import TYPE_CHECKING
 from typing import Final
@@ -23,6 +22,8 @@ from pytest_isolate.sandbox.features import ROOT_STEPS
 from pytest_isolate.sandbox.features import Capabilities
 from pytest_isolate.sandbox.features import Capability
 from pytest_isolate.sandbox.features import Part
+from pytest_isolate.sandbox.forked_call import NoAnswerError
+from pytest_isolate.sandbox.forked_call import forked_call
 from pytest_isolate.sandbox.launch import entry
 from pytest_isolate.sandbox.launch import hardening
 from pytest_isolate.sandbox.launch import namespaces
@@ -199,30 +200,14 @@ def _failed(name: Part, error: SandboxError, signs: remedies.Signs) -> Capabilit
 
 def _attempt(call: Callable[[], None]) -> SandboxError | None:
     """Do *call* in a forked child; return the error that it raised there."""
-    answer, answer_end = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            call()
-            status = 0
-        except OSError as error:
-            _tell(answer_end, SandboxError.from_os_error(error))
-        except SandboxError as error:
-            _tell(answer_end, error)
-        finally:
-            os._exit(status)
-    os.close(answer_end)
-    words, ended = waits.hear(answer, pid)
-    if ended is None:
-        what = f"its trial did not end within {waits.DYING:g} s ({waits.describe(pid)})"
-        return SandboxError("enter sandbox", what, code=errno.EIO)
-    if words:
-        return SandboxError.from_json(json.loads(words))
-    if ended:
-        return SandboxError("enter sandbox", f"its trial ended with status {ended}", code=errno.EIO)
+    try:
+        forked_call(call)
+    except SandboxError as error:
+        return error
+    except NoAnswerError as silence:
+        why = f"its trial ended with status {silence.status}"
+        if silence.status is None:
+            stuck = waits.describe(silence.pid)
+            why = f"its trial did not end within {waits.DYING:g} s ({stuck})"
+        return SandboxError("enter sandbox", why, code=errno.EIO)
     return None
-
-
-def _tell(fd: int, error: SandboxError) -> None:
-    os.write(fd, json.dumps(error.to_json()).encode())

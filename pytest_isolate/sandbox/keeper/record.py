@@ -14,7 +14,7 @@ from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.keeper import init
 from pytest_isolate.sandbox.keeper.lifecycle import Life
 from pytest_isolate.sandbox.keeper.lifecycle import Phase
-from pytest_isolate.sandbox.linux import procfs
+from pytest_isolate.sandbox.linux import process_tree
 from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.wire.codec import Decoder
 
@@ -65,7 +65,7 @@ class Record:
         """Return who in it is still there, of a sandbox that was killed."""
         pids = [self.builder] if self.builder else []
         if self.pidfd >= 0:
-            pids = procfs.namespace_of(self.pidfd) or [self.init]
+            pids = process_tree.namespace_of(self.pidfd) or [self.init]
         return ", ".join(waits.describe(pid) for pid in pids)
 
     def attached(self) -> Attached:

@@ -22,6 +22,7 @@ from typing import Final
 from typing import final
 
 from pytest_isolate.sandbox.linux import files
+from pytest_isolate.sandbox.linux import procfs
 from pytest_isolate.sandbox.linux import unixdiag
 
 if TYPE_CHECKING:
@@ -170,15 +171,10 @@ def _sockets(found: dict[int, list[int]]) -> Iterator[tuple[set[int], Pair]]:
 
 def _held_by_children() -> set[int]:
     """Return the inodes of what children of this process have open as well."""
-    held: set[int] = set()
-    for task in os.listdir("/proc/self/task"):
-        with suppress(OSError), open(f"/proc/self/task/{task}/children", encoding="ascii") as file:
-            for child in file.read().split():
-                held |= set(_inodes_of(child))
-    return held
+    return {inode for child in procfs.children_of("self") for inode in _inodes_of(child)}
 
 
-def _inodes_of(pid: str) -> Iterable[int]:
+def _inodes_of(pid: int) -> Iterable[int]:
     with suppress(OSError):  # it has ended, or is another user's
         for fd in os.listdir(f"/proc/{pid}/fd"):
             with suppress(OSError):

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 import os
-import select
 import signal
 import struct
 import sys
@@ -34,7 +33,9 @@ from pytest_isolate.sandbox.launch.deputy import Deputy
 from pytest_isolate.sandbox.launch.descriptors import inherited
 from pytest_isolate.sandbox.launch.reopening import take_in
 from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.linux import process_tree
+from pytest_isolate.sandbox.linux import procfs
 from pytest_isolate.sandbox.linux import signals
 from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.rootfs import interpreter
@@ -66,7 +67,6 @@ class Exit:
 
     status: int = 0
     cpu_seconds: float | None = None
-    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,36 +79,32 @@ class Process:
     relayed: int  #: the relay's status pipe, or -1
     aside: signals.SignalAction | None  #: what the caller has made of SIGCHLD, to be put back
 
-    def wait(self, *, timed_out: bool) -> Exit:
+    def wait(self) -> Exit:
         """Reap the process."""
         try:
             _, status, rusage = os.wait4(self.pid, 0)
         except ChildProcessError:
             # Another thread waits for any child; frames decide what can be said.
-            return Exit(timed_out=timed_out)
+            return Exit()
         cpu = rusage.ru_utime + rusage.ru_stime
         if self.relayed >= 0:
             words = RealOS.read(self.relayed, _STATUS.size)
             if len(words) == _STATUS.size:
                 status, cpu = _STATUS.unpack(words)
-        return Exit(status=status, cpu_seconds=cpu, timed_out=timed_out)
+        return Exit(status=status, cpu_seconds=cpu)
 
     def give_up(self, limit: float) -> None:
         """Reap the process, which was killed with its sandbox; what does not die is left behind."""
         if waits.wait(self.pid, self.pidfd, limit):
             waits.reap(self.pid, 0)
         else:
-            self.wait(timed_out=False)
+            self.wait()
 
     def inner_pid(self) -> int:
         """Return the pid of the process in the sandbox, 0 if it cannot be told any more."""
         if self.relayed < 0:
             return self.pid
-        try:
-            with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
-                return int(file.read().split()[0])
-        except (OSError, IndexError):
-            return 0
+        return next(iter(procfs.children_of(self.pid)), 0)
 
     def close(self) -> None:
         """Give back the descriptors, and SIGCHLD."""
@@ -312,10 +308,7 @@ def _attend(pid: int, relaying: int, entry: Entry) -> NoReturn:
 def _wait_for_either(pid: int, init: int) -> None:
     """Wait until the child *pid* has ended; kill it and all of its own if *init* ends first."""
     pidfd = os.pidfd_open(pid)
-    ends = select.poll()
-    ends.register(pidfd, select.POLLIN)
-    ends.register(init, select.POLLIN)
-    ready = dict(ends.poll())
-    while pidfd not in ready:
+    ended = pidfds.ended((pidfd, init), None)
+    while pidfd not in ended:
         process_tree.kill()
-        ready = dict(ends.poll(_KILL_AGAIN_SECONDS * 1000))
+        ended = pidfds.ended((pidfd,), _KILL_AGAIN_SECONDS)

@@ -10,6 +10,7 @@ import os
 from typing import Final
 
 from pytest_isolate.sandbox.linux import libc
+from pytest_isolate.sandbox.linux import procfs
 
 # linux/capability.h
 CAP_SETGID: Final = 6
@@ -26,9 +27,7 @@ CONTAINER_CAPS: Final = sum(1 << cap for cap in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13,
 
 def effective() -> int:
     """Return this process's effective capabilities as a bit mask."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        line = next(line for line in status if line.startswith("CapEff:"))
-    return int(line.split()[1], 16)
+    return int(procfs.fields_of("self/status")["CapEff"], 16)
 
 
 def has(mask: int, *caps: int) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import os
 from typing import Final
 
+from pytest_isolate.sandbox.linux import procfs
+
 #: File systems that show the kernel, not files: a sandbox has its own or none.
 KERNEL_FILE_SYSTEMS: Final = frozenset({
     "autofs",
@@ -52,6 +54,7 @@ class MountPoint:
     read_only: bool  #: the mount or the file system is
     fstype: str
     kept: tuple[str, ...] = ()  #: its options that are in `KEPT`
+    options: tuple[str, ...] = ()  #: the file system's own
 
     @property
     def is_real(self) -> bool:
@@ -61,8 +64,12 @@ class MountPoint:
 
 def current() -> tuple[MountPoint, ...]:
     """Return the mounts of this process's namespace that lie below its root."""
-    with open("/proc/self/mountinfo", "rb") as table:
-        return parse(table.read())
+    return of("self")
+
+
+def of(pid: int | str) -> tuple[MountPoint, ...]:
+    """Return the mounts that process *pid* sees below its root."""
+    return parse(procfs.read(f"{pid}/mountinfo"))
 
 
 def parse(table: bytes) -> tuple[MountPoint, ...]:
@@ -75,7 +82,7 @@ def _parse_line(fields: list[bytes]) -> MountPoint:
     # The optional fields before the lone hyphen vary in number.
     fstype, _, super_options = fields[fields.index(b"-", 6) + 1 :][:3]
     own = fields[5].split(b",")
-    options = (*own, *super_options.split(b","))
+    options = super_options.split(b",")
     if not _TIMES.intersection(own):
         own.append(b"strictatime")
     return MountPoint(
@@ -83,9 +90,10 @@ def _parse_line(fields: list[bytes]) -> MountPoint:
         parent=int(fields[1]),
         root=_unescape(fields[3]),
         target=_unescape(fields[4]),
-        read_only=b"ro" in options,
+        read_only=b"ro" in own or b"ro" in options,
         fstype=fstype.decode("ascii", "replace"),
         kept=tuple(name for name in KEPT if name.encode() in own),
+        options=tuple(map(os.fsdecode, options)),
     )
 
 

@@ -1,16 +1,21 @@
-"""The descendants of a process: found, and those of this one killed, where no PID namespace does.
+"""Processes that belong together: by descent, or by the PID namespace that they are in.
 
-To be killed this process must be their subreaper (prctl(2)): whoever loses its parent becomes its
-child, so that nobody gets away by a second fork.
+Descendants of this process are killed here where no PID namespace does that. For that it must be
+their subreaper (prctl(2)): whoever loses its parent becomes its child, so that nobody gets away by
+a second fork.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 import os
 import signal
 import time
 from typing import TYPE_CHECKING
 from typing import Final
+
+from pytest_isolate.sandbox.linux import pidfds
+from pytest_isolate.sandbox.linux import procfs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -45,7 +50,7 @@ def descendants(heads: Collection[int]) -> set[int]:
     """Return the processes that descend from one of *heads*."""
     parents = {}
     for name in os.listdir("/proc"):
-        if name.isdigit() and (parent := _parent(name)):
+        if name.isdigit() and (parent := procfs.parent_of(name)):
             parents[int(name)] = parent
     found = set(heads)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
@@ -53,10 +58,17 @@ def descendants(heads: Collection[int]) -> set[int]:
     return found.difference(heads)
 
 
-def _parent(pid: str) -> int:
+def namespace_of(init: int) -> list[int]:
+    """Return the pids of the processes in the PID namespace of the pidfd *init*, without that."""
+    first = pidfds.pid_of(init)
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            # The name in parentheses may contain anything, see proc_pid_stat(5).
-            return int(stat.read().rpartition(b")")[2].split()[1])
+        namespace = os.readlink(f"/proc/{first}/ns/pid")
     except OSError:
-        return 0
+        return []
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and name != str(first):
+            with suppress(OSError):
+                if os.readlink(f"/proc/{name}/ns/pid") == namespace:
+                    found.append(int(name))
+    return found

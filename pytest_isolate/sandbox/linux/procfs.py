@@ -1,146 +1,92 @@
-"""What is in a sandbox at one moment: its processes, and its memory by kind.
+"""What /proc tells of a process; see proc_pid_stat(5), proc_pid_status(5) and their like.
 
-Taken when something has gone wrong, from outside. Processes come and go meanwhile, so what cannot
-be read any more is left out.
+Processes come and go meanwhile. Where one that is gone has an obvious answer ("", 0, nothing), that
+is it; otherwise `OSError` is raised.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from dataclasses import field
-from operator import attrgetter
 import os
-import shlex
 from typing import TYPE_CHECKING
 from typing import Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from collections.abc import Mapping
 
-_MOST_MEASURED: Final = 64  #: processes whose share is asked for: the kernel walks their memory
-_LONGEST: Final = 4096
-_KIB: Final = 1024
-SHARED: Final = "tmpfs and shared memory"  #: what that kind is called in a report
+_CHUNK: Final = 1 << 14
+_KIB_BITS: Final = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessInfo:
-    """One process of a sandbox. Sizes in bytes."""
-
-    pid: int  #: as the sandbox numbers it
-    outer: int  #: its pid outside
-    command: str
-    is_main: bool  #: whether it is the process that was put into the sandbox
-    rss: int  #: memory that it sees, the caller's before the fork included
-    pss: int | None = None  #: its part of that, shared memory divided by the sharers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Large:
-    """A large file that a sandbox has in memory, or was copying there."""
-
-    path: str  #: inside
-    size: int  #: bytes, in memory or to be copied
-    of_host: bool = False  #: whether it is a copy of one of the host's
-    copying: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """A sandbox at one moment."""
-
-    processes: tuple[ProcessInfo, ...] = ()  #: without PID 1, the largest first
-    memory: Mapping[str, int] = field(default_factory=dict)  #: bytes by kind
-    killed: tuple[ProcessInfo, ...] = ()  #: whom the kernel killed for memory
-    files: tuple[Large, ...] = ()  #: of one that was out of memory, the largest first
-    seen: float | None = None  #: when, by the monotonic clock; `None` is after the process's end
-
-
-def read_processes(pids: Iterable[int], main: int) -> tuple[ProcessInfo, ...]:
-    """Return the processes *pids*, the largest first, without those that are dead.
-
-    *main* is the one that was put into the sandbox.
-    """
-    alive = []
-    for pid in pids:
-        with suppress(OSError, KeyError, ValueError, IndexError):
-            alive.append(_process(pid, main))
-    alive.sort(key=attrgetter("rss"), reverse=True)
-    measured = [_measured(process) for process in alive[:_MOST_MEASURED]]
-    return (*measured, *alive[_MOST_MEASURED:])
-
-
-def pid_of(pidfd: int) -> int:
-    """Return the process that *pidfd* stands for; raise `OSError` or `KeyError` if it is gone."""
-    return int(_status(f"self/fdinfo/{pidfd}")["Pid"])
-
-
-def namespace_of(init: int) -> list[int]:
-    """Return the pids of the processes in the PID namespace of the pidfd *init*, without that."""
+def read(name: str, at_most: int | None = None) -> bytes:
+    """Return what the file *name* below /proc says, the first *at_most* bytes of it."""
+    fd = os.open(f"/proc/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        first = str(pid_of(init))
-        namespace = os.readlink(f"/proc/{first}/ns/pid")
-    except (OSError, KeyError):
-        return []
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdecimal() and name != first:
+        if at_most is not None:
+            return os.read(fd, at_most)
+        pieces = []
+        while piece := os.read(fd, _CHUNK):
+            pieces.append(piece)
+    finally:
+        os.close(fd)
+    return b"".join(pieces)
+
+
+def fields_of(name: str) -> dict[str, str]:
+    """Return the values by name of a file below /proc that has lines of `Name: value`."""
+    pairs = (line.partition(":") for line in read(name).decode(errors="replace").splitlines())
+    return {key: value.strip() for key, _, value in pairs}
+
+
+def sizes(fields: Mapping[str, str]) -> dict[str, int]:
+    """Return those of *fields* that are sizes, in bytes."""
+    words = {name: value.split() for name, value in fields.items()}
+    return {name: int(two[0]) << _KIB_BITS for name, two in words.items() if two[1:] == ["kB"]}
+
+
+def state_of(task: int | str) -> str:
+    """Return the state of a process, or of a thread (`7/task/8`), as a letter; "" if it is gone."""
+    try:
+        return _stat(task)[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def parent_of(pid: int | str) -> int:
+    """Return the parent of process *pid*, 0 if there is none, or it is gone."""
+    try:
+        return int(_stat(pid)[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def _stat(task: int | str) -> list[str]:
+    """Return the fields of `stat` from the state on."""
+    # The name in parentheses may contain anything, see proc_pid_stat(5).
+    return read(f"{task}/stat").rpartition(b")")[2].decode("ascii").split()
+
+
+def place_of(pid: int) -> str:
+    """Return where in the kernel process *pid* sleeps; who may not trace it is told "0"."""
+    try:
+        return read(f"{pid}/wchan").decode("ascii", "replace").strip()
+    except OSError:
+        return ""
+
+
+def children_of(pid: int | str) -> list[int]:
+    """Return the children of process *pid*, those of each thread."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
             with suppress(OSError):
-                if os.readlink(f"/proc/{name}/ns/pid") == namespace:
-                    found.append(int(name))
+                found += map(int, read(f"{pid}/task/{thread}/children").split())
     return found
 
 
-def _process(pid: int, main: int) -> ProcessInfo:
-    """Return one process; raise KeyError if it is dead and not waited for."""
-    status = _status(f"{pid}/status")
-    words = [os.fsdecode(word) for word in _read(f"{pid}/cmdline").split(b"\0")]
-    return ProcessInfo(
-        pid=int(status["NSpid"].split()[-1]),
-        outer=pid,
-        command=shlex.join(words[:-1]) or f"[{status['Name']}]",
-        is_main=pid == main,
-        rss=_kib(status["VmRSS"]),
-    )
-
-
-def _measured(process: ProcessInfo) -> ProcessInfo:
-    try:
-        pss = _kib(_status(f"{process.outer}/smaps_rollup")["Pss"])
-    except (OSError, KeyError):
-        return process
-    return ProcessInfo(
-        pid=process.pid,
-        outer=process.outer,
-        command=process.command,
-        is_main=process.is_main,
-        rss=process.rss,
-        pss=pss,
-    )
-
-
-def _kib(text: str) -> int:
-    return int(text.split(maxsplit=1)[0]) * _KIB
-
-
-def _status(name: str) -> dict[str, str]:
-    return parse_status(_read(name).decode(errors="replace"))
-
-
-def parse_status(text: str) -> dict[str, str]:
-    """Return the values of `Name: value` lines by name."""
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {name: value.strip() for name, _, value in pairs}
-
-
-def _read(name: str) -> bytes:
-    fd = os.open(f"/proc/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, _LONGEST)
-    finally:
-        os.close(fd)
+def memory_of(pid: int) -> dict[str, int]:
+    """Return the sizes of `smaps_rollup`, in bytes by name."""
+    return sizes(fields_of(f"{pid}/smaps_rollup"))
 
 
 def catches(pid: int, number: int, *, unless_blocked: bool = False) -> bool:
@@ -149,7 +95,7 @@ def catches(pid: int, number: int, *, unless_blocked: bool = False) -> bool:
     *unless_blocked*: and its main thread does not block it.
     """
     try:
-        status = _status(f"{pid}/status")
+        status = fields_of(f"{pid}/status")
         caught = int(status["SigCgt"], 16)
         if unless_blocked:
             caught &= ~int(status["SigBlk"], 16)
@@ -164,26 +110,4 @@ def waiting_thread(pid: int) -> int | None:
         names = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return None
-    for name in names:
-        with suppress(OSError):
-            # The name in parentheses may contain anything, see proc_pid_stat(5).
-            if _read(f"{pid}/task/{name}/stat").rpartition(b") ")[2].startswith(b"D"):
-                return int(name)
-    return None
-
-
-def by_kind(statistics: Mapping[str, int]) -> dict[str, int]:
-    """Return bytes by kind in the words of a report, from `memory.stat` of either version."""
-    if not statistics:
-        return {}
-    shared = statistics.get("shmem", 0)
-    files = statistics.get("file", statistics.get("cache", 0)) - shared
-    # Version 2 has a sum of it since Linux 5.18.
-    parts = ("slab", "kernel_stack", "pagetables", "percpu", "sock")
-    kernel = statistics.get("kernel", sum(statistics.get(part, 0) for part in parts))
-    return {
-        "anonymous": statistics.get("anon", statistics.get("rss", 0)),
-        SHARED: shared,
-        "cache of other files": max(0, files),
-        "kernel": kernel,
-    }
+    return next((int(name) for name in names if state_of(f"{pid}/task/{name}") == "D"), None)

@@ -14,6 +14,9 @@ import time
 from typing import Final
 from typing import final
 
+from pytest_isolate.sandbox.linux import pidfds
+from pytest_isolate.sandbox.linux import procfs
+
 #: Seconds. In the order in which they matter to a run:
 LOOK: Final = 3.0  #: a mount may take to answer
 MAKING: Final = 20.0  #: the processes of a sandbox may take to make it
@@ -31,6 +34,8 @@ _SLEEPS: Final = frozenset("DTt")
 _NOT_TOLD: Final = frozenset({"", "0"})
 #: Where a process waits for who serves a file system, though in a sleep that a signal would end.
 _ASKING: Final = frozenset({"p9_client_rpc", "request_wait_answer"})
+#: What of a process's status counts how often it has run.
+_SWITCHES: Final = ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
 _STATES: Final = {"D": "uninterruptible sleep", "T": "stopped", "t": "being traced"}
 
 
@@ -65,20 +70,13 @@ class Watch:
 
 def wait(pid: int, pidfd: int, limit: float) -> str:
     """Wait for the end of a process; return "", or why it is waited for no longer."""
-    if ended(pidfd, 0):
+    if pidfds.has_ended(pidfd):
         return ""
     watch = Watch(pid, limit)
-    while not ended(pidfd, watch.pause):
+    while not pidfds.has_ended(pidfd, watch.pause):
         if why := watch.why_over():
             return why
     return ""
-
-
-def ended(pidfd: int, seconds: float) -> bool:
-    """Return whether a process has ended, after *seconds* at most."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
 
 
 def reap(pid: int, limit: float = DYING) -> int | None:
@@ -93,7 +91,7 @@ def reap(pid: int, limit: float = DYING) -> int | None:
             try:
                 if wait(pid, pidfd, limit):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                    ended(pidfd, KILLED)
+                    pidfds.has_ended(pidfd, KILLED)
             finally:
                 os.close(pidfd)
             done, status = os.waitpid(pid, os.WNOHANG)
@@ -123,7 +121,7 @@ def hear(answer: int, pid: int, limit: float = DYING) -> tuple[bytes, int | None
 def describe(pid: int) -> str:
     """Return *pid* and its state in words: `process 7, uninterruptible sleep in nfs_wait`."""
     words = f"process {pid}"
-    state, place = _stat(pid)[:1], _place_of(pid)
+    state, place = procfs.state_of(pid), procfs.place_of(pid)
     if state in _STATES:
         words += f", {_STATES[state]}"
     elif place in _ASKING:
@@ -134,28 +132,11 @@ def describe(pid: int) -> str:
 
 def _sleep_of(pid: int) -> str:
     """Return something that stays the same while a process cannot run, "" if it can."""
-    state = _stat(pid)[:1]
-    if state not in _SLEEPS and _place_of(pid) not in _ASKING:
+    state = procfs.state_of(pid)
+    if state not in _SLEEPS and procfs.place_of(pid) not in _ASKING:
         return ""
-    lines = _read(f"/proc/{pid}/status").splitlines()
-    switches = (line for line in lines if "ctxt_switches" in line)
-    return "\n".join((state, *switches))
-
-
-def _place_of(pid: int) -> str:
-    """Return where in the kernel a process sleeps; who may not trace it is told "0"."""
-    return _read(f"/proc/{pid}/wchan").strip()
-
-
-def _stat(pid: int) -> str:
-    """Return what is known of a process from its state on."""
-    # The name in parentheses may contain anything, see proc_pid_stat(5).
-    return _read(f"/proc/{pid}/stat").rpartition(") ")[2]
-
-
-def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        status = procfs.fields_of(f"{pid}/status")
     except OSError:
-        return ""
+        return state
+    return f"{state} {[status.get(switches) for switches in _SWITCHES]}"

@@ -39,12 +39,12 @@ class Clock:
 
 @final
 class Deadline:
-    """When the patience of *seconds* ends, by *clock*; *expired*: it is the one after the first."""
+    """When the patience of *seconds* ends, by *clock*."""
 
-    def __init__(self, seconds: float | None, clock: Clock, *, expired: bool = False) -> None:
+    def __init__(self, seconds: float | None, clock: Clock) -> None:
         self._clock = clock
-        self._time = math.inf if seconds is None else clock.now() + seconds
-        self.expired = expired
+        self.seconds = math.inf if seconds is None else seconds
+        self._time = clock.now() + self.seconds
 
     def is_over(self) -> bool:
         """Return whether it has passed."""

@@ -17,7 +17,8 @@ from typing import Final
 
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.linux import mountinfo
-from pytest_isolate.sandbox.linux.procfs import Large
+from pytest_isolate.sandbox.linux import procfs
+from pytest_isolate.sandbox.supervise.snapshot import Large
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +29,8 @@ _SECONDS: Final = 0.5  #: how long the system calls may take to end, all togethe
 _MOST_THREADS: Final = 64  #: of a process
 _PAUSE: Final = 0.001
 _PATH_LIMIT: Final = 4096
+#: States of a process that is stopped already, dead or gone: not by us, and not for us to wake.
+_ASLEEP: Final = frozenset({"T", "t", "Z", "X", ""})
 _DESCRIPTORS: Final = 1 << 16  #: an argument below that is no address
 #: The numbers of the system calls that open a file, by the place of their flags.
 _OPEN: Final = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
@@ -62,9 +65,7 @@ def being_copied(pids: Iterable[int]) -> tuple[Large, ...]:
 
 @contextmanager
 def _stopped(pid: int) -> Iterator[None]:
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        state = file.read().rpartition(b") ")[2][:1]
-    if state in b"TtZX":  # not by us, and not for us to wake
+    if procfs.state_of(pid) in _ASLEEP:
         yield
         return
     os.kill(pid, signal.SIGSTOP)
@@ -148,6 +149,5 @@ def _status(root: int, path: str) -> os.stat_result:
 
 def _is_on_overlay(pid: int, path: str) -> bool:
     """Return whether *path*, without links, is on an overlay that process *pid* sees there."""
-    with open(f"/proc/{pid}/mountinfo", "rb") as table:
-        mount = mountinfo.holding(path, mountinfo.parse(table.read()))
+    mount = mountinfo.holding(path, mountinfo.of(pid))
     return mount is not None and mount.fstype == "overlay"

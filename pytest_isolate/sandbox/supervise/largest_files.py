@@ -17,11 +17,13 @@ from typing import final
 
 from pytest_isolate.sandbox.linux import libc
 from pytest_isolate.sandbox.linux import mountinfo
-from pytest_isolate.sandbox.linux.procfs import Large
+from pytest_isolate.sandbox.supervise.snapshot import Large
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Iterator
+
+    from pytest_isolate.sandbox.linux.mountinfo import MountPoint
 
 _MOST: Final = 5  #: that are named
 _SMALLEST: Final = 1 << 20  #: bytes of one that is
@@ -55,41 +57,39 @@ def stores(init: int, layers: int) -> Iterator[tuple[Store, ...]]:
     opened: list[Store] = []
     try:
         with suppress(OSError):
-            with open(f"/proc/{init}/mountinfo", "rb") as table:
-                lines = table.read()
-            opened += _open(init, layers, lines)
+            opened += _open(init, layers, mountinfo.of(init))
         yield tuple(opened)
     finally:
         for store in opened:
             os.close(store.fd)
 
 
-def _open(init: int, layers: int, table: bytes) -> Iterator[Store]:
+def _open(init: int, layers: int, mounts: Iterable[MountPoint]) -> Iterator[Store]:
     root = os.open(f"/proc/{init}/root", os.O_PATH | os.O_CLOEXEC)
     try:
-        yield from _open_below(root, layers, table)
+        yield from _open_below(root, layers, mounts)
     finally:
         os.close(root)
 
 
-def _open_below(root: int, layers: int, table: bytes) -> Iterator[Store]:
-    for mount, line in zip(mountinfo.parse(table), table.splitlines(), strict=False):
+def _open_below(root: int, layers: int, mounts: Iterable[MountPoint]) -> Iterator[Store]:
+    for mount in mounts:
         with suppress(OSError):
             if mount.fstype == "tmpfs":
                 fd = libc.openat2(root, mount.target, _DIRECTORY, resolve=_INSIDE)
             elif mount.fstype == "overlay" and layers >= 0:
-                fd = os.open(_upper(line), _DIRECTORY, dir_fd=layers)
+                fd = os.open(_upper(mount), _DIRECTORY, dir_fd=layers)
             else:
                 continue
             yield Store(fd=fd, path=mount.target)
 
 
-def _upper(line: bytes) -> str:
-    """Return the name of the upper layer in a line of mountinfo; raise FileNotFoundError."""
-    for option in os.fsdecode(line.rpartition(b" ")[2]).split(","):
+def _upper(overlay: MountPoint) -> str:
+    """Return the name of the upper layer of *overlay*; raise FileNotFoundError."""
+    for option in overlay.options:
         if option.startswith(_UPPER):
             return option.rpartition("/")[2]
-    raise FileNotFoundError(line)
+    raise FileNotFoundError(overlay.target)
 
 
 def largest(found: Iterable[Store]) -> tuple[Large, ...]:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import faulthandler
 import os
 import re
-import select
 import signal
 from typing import TYPE_CHECKING
 from typing import Final
 
+from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.linux import signals
 from pytest_isolate.sandbox.linux.procfs import catches
 from pytest_isolate.sandbox.linux.procfs import waiting_thread
@@ -156,12 +156,10 @@ def ask(process: Process, words: LastWords, alarm: Alarm | None = None) -> bool:
 
 def listen(process: Process, words: LastWords, seconds: float) -> bool:
     """Wait until *process* has said something and says no more; return whether it has."""
-    ended = select.poll()
-    ended.register(process.pidfd, select.POLLIN)
     deadline = RealOS.monotonic() + seconds
     last, quiet = 0, 0
     while quiet < _QUIET and RealOS.monotonic() < deadline:
-        if ended.poll(PAUSE * 1000):
+        if pidfds.has_ended(process.pidfd, PAUSE):
             break
         size = words.size()
         quiet = quiet + 1 if size == last != 0 else 0

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
+from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.linux import process_tree
-from pytest_isolate.sandbox.outcome import MemoryExceeded
+from pytest_isolate.sandbox.linux import procfs
+from pytest_isolate.sandbox.outcome import MemoryLimit
 from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
@@ -57,14 +59,15 @@ class Watcher:
         self.cap = cap
         self.peak: int | None = None  #: the most that was seen, in bytes; `None` before a look
         self._process = process
-        self._heads = () if cap is None else (process, *_pid_of(init))
+        first = None if cap is None else pidfds.pid_of(init)
+        self._heads = (process,) if first is None else (process, first)
         self._next = 0.0
 
-    def exceeded(self) -> MemoryExceeded | None:
+    def exceeded(self) -> MemoryLimit | None:
         """Return how the cap was exceeded, or `None` if it was not as far as was seen."""
         if self.cap is None or self.peak is None or self.peak <= self.cap:
             return None
-        return MemoryExceeded(self.cap, self.peak)
+        return MemoryLimit(self.cap, self.peak)
 
     def look(self) -> float:
         """Look, if it is time, and return in how many seconds it will be time again."""
@@ -107,12 +110,12 @@ def pause_after(room: int, cost: float) -> float:
 def memory_of(pid: int) -> Memory | None:
     """Return what the process *pid* takes, or `None` if it has ended."""
     try:
-        return parse_rollup(_fields(f"/proc/{pid}/smaps_rollup"))
+        return parse_rollup(procfs.memory_of(pid))
     except OSError:
         pass
     try:
         # A process of another identity shows this much only: its pages count in full then.
-        fields = _fields(f"/proc/{pid}/status")
+        fields = procfs.sizes(procfs.fields_of(f"{pid}/status"))
     except OSError:
         return None
     return Memory(sum(fields.get(name, 0) for name in ("RssAnon", "RssShmem", "VmSwap")), 0)
@@ -125,17 +128,3 @@ def parse_rollup(fields: Mapping[str, int]) -> Memory:
     proportional = share + fields.get("Pss_Shmem", 0) + swap_share
     # All shares of a page add up to the page, so what is not this process's is the others'.
     return Memory(proportional, max(0, anonymous - share) + max(0, swap - swap_share))
-
-
-def _fields(path: str) -> dict[str, int]:
-    """Return the sizes among the lines of a file of /proc, in bytes."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        words = [line.split() for line in file]
-    return {line[0][:-1]: int(line[1]) << 10 for line in words if line[2:] == ["kB"]}
-
-
-def _pid_of(pidfd: int) -> tuple[int, ...]:
-    """Return the pid of *pidfd*; none if its process has ended, see pidfd_open(2)."""
-    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as info:
-        pid = next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
-    return (pid,) if pid > 0 else ()

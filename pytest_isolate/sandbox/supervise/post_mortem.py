@@ -10,18 +10,14 @@ from contextlib import AbstractContextManager
 from contextlib import nullcontext
 from contextlib import suppress
 from dataclasses import replace
+import enum
 import os
-import select
 from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
+from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.linux import process_tree
-from pytest_isolate.sandbox.linux.procfs import Snapshot
-from pytest_isolate.sandbox.linux.procfs import by_kind
-from pytest_isolate.sandbox.linux.procfs import namespace_of
-from pytest_isolate.sandbox.linux.procfs import pid_of
-from pytest_isolate.sandbox.linux.procfs import read_processes
 from pytest_isolate.sandbox.supervise.copied_files import being_copied
 from pytest_isolate.sandbox.supervise.largest_files import Store
 from pytest_isolate.sandbox.supervise.largest_files import largest
@@ -31,6 +27,9 @@ from pytest_isolate.sandbox.supervise.last_words import SHORT_WORDS_SECONDS
 from pytest_isolate.sandbox.supervise.last_words import WORDS_SECONDS
 from pytest_isolate.sandbox.supervise.last_words import ask
 from pytest_isolate.sandbox.supervise.last_words import listen
+from pytest_isolate.sandbox.supervise.snapshot import Snapshot
+from pytest_isolate.sandbox.supervise.snapshot import by_kind
+from pytest_isolate.sandbox.supervise.snapshot import read_processes
 from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
@@ -40,14 +39,22 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
     from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.launch.process import Process
-    from pytest_isolate.sandbox.linux.procfs import Large
-    from pytest_isolate.sandbox.linux.procfs import ProcessInfo
     from pytest_isolate.sandbox.supervise.last_words import LastWords
+    from pytest_isolate.sandbox.supervise.snapshot import Large
+    from pytest_isolate.sandbox.supervise.snapshot import ProcessInfo
 
 _KILL_SECONDS: Final = 0.3  #: how long the kernel may take to kill for memory that is asked for
 _DEATH_SECONDS: Final = 1.0  #: how long whom it kills may take to free the memory
 _MOST_STOPPED: Final = 16  #: processes that are asked what they copy
 _MOST_ALARMS: Final = 16  #: that are looked into, of one sandbox: after that the kernel just kills
+
+
+class Answer(enum.Enum):
+    """What comes of an alarm that was looked into."""
+
+    LISTEN = enum.auto()  #: it may ring again
+    ENOUGH = enum.auto()  #: it is not looked into any more
+    DENIED = enum.auto()  #: the kernel had nobody to kill for the memory, so all were killed
 
 
 @final
@@ -64,8 +71,6 @@ class PostMortem:
         self._shared = 0  #: bytes of files that were in memory when it was full
         self._files: tuple[Large, ...] = ()
         self._snapshot: Snapshot | None = None
-        #: Whether everything was killed because the kernel was out of memory for it, and waited.
-        self.enforced = False
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -94,11 +99,10 @@ class PostMortem:
                 self._files = largest(found)
 
     def _stores(self) -> AbstractContextManager[tuple[Store, ...]]:
-        try:
-            init = pid_of(self._sandbox.init)
-        except (OSError, KeyError):
+        init = pidfds.pid_of(self._sandbox.init)
+        if init is None or self._sandbox.spec.partial:
             return nullcontext(())
-        return nullcontext(()) if self._sandbox.spec.partial else stores(init, self._sandbox.upper)
+        return stores(init, self._sandbox.upper)
 
     def _note_copying(self, alarm: Alarm, statistics: Mapping[str, int]) -> None:
         """Note which file of the host is being copied, if it is files that the memory is full of.
@@ -107,7 +111,8 @@ class PostMortem:
         """
         self._shared = statistics.get("shmem", 0)
         if alarm.denies or 2 * self._shared > sum(by_kind(statistics).values()):
-            for large in being_copied(namespace_of(self._sandbox.init)[:_MOST_STOPPED]):
+            pids = process_tree.namespace_of(self._sandbox.init)
+            for large in being_copied(pids[:_MOST_STOPPED]):
                 self._copying[large.path] = large
 
     def _look(self, statistics: Mapping[str, int] | None = None) -> Snapshot:
@@ -118,22 +123,22 @@ class PostMortem:
         if self._sandbox.spec.partial:
             pids: Collection[int] = process_tree.descendants((self._process.pid,))
         else:
-            pids = namespace_of(self._sandbox.init)
+            pids = process_tree.namespace_of(self._sandbox.init)
         processes = read_processes(pids, self._process.inner_pid())
         self._snapshot = Snapshot(processes=processes, memory=by_kind(statistics), seen=seen)
         return self._snapshot
 
-    def answer(self, alarm: Alarm) -> bool:
-        """Look into it that *alarm* rings, and let the kernel strike; return whether to go on so.
+    def answer(self, alarm: Alarm) -> Answer:
+        """Look into it that *alarm* rings, and let the kernel strike.
 
         Without a need for last words the kernel strikes at once.
         """
         if not alarm.is_real():
-            return True
+            return Answer.LISTEN
         if self._words is None:
             alarm.strike()
             alarm.insist()
-            return False
+            return Answer.ENOUGH
         self._alarms += 1
         before, former = self._kills(), self._snapshot
         statistics = alarm.statistics()  # before room is made
@@ -160,24 +165,23 @@ class PostMortem:
                     self._files = largest(found)
         if not kills:
             return self._without_kill(alarm, former)
-        return self._alarms < _MOST_ALARMS and _armed(alarm)
+        return _arm(alarm) if self._alarms < _MOST_ALARMS else Answer.ENOUGH
 
-    def _enforce(self) -> bool:
+    def _enforce(self) -> Answer:
         """Let all of it end for the memory, in the kernel's stead."""
-        self.enforced = True
         with self._stores() as found:
             self._sandbox.kill()
             self._files = largest(found)
-        return False
+        return Answer.DENIED
 
-    def _without_kill(self, alarm: Alarm, former: Snapshot | None) -> bool:
+    def _without_kill(self, alarm: Alarm, former: Snapshot | None) -> Answer:
         """Decide where the kernel was out of memory, and had nobody to kill when it was let."""
         if alarm.denies or self._has_failed_to_copy(alarm):
             return self._enforce()
         self._snapshot = former
         if self._words is not None and former is None:
             self._words.forget()
-        return _armed(alarm)
+        return _arm(alarm)
 
     def _has_failed_to_copy(self, alarm: Alarm) -> bool:
         """Return whether a copy of a host's file has met the limit and is gone.
@@ -193,11 +197,9 @@ class PostMortem:
 
     def _await_kill(self, before: int) -> int:
         """Return how many kills the kernel counts after it was let, more than *before*."""
-        ended = select.poll()
-        ended.register(self._process.pidfd, select.POLLIN)
         deadline = RealOS.monotonic() + _KILL_SECONDS
         while (kills := self._kills() - before) == 0 and RealOS.monotonic() < deadline:
-            if ended.poll(PAUSE * 1000):
+            if pidfds.has_ended(self._process.pidfd, PAUSE):
                 return self._kills() - before
         return kills
 
@@ -210,13 +212,13 @@ class PostMortem:
             return False
 
 
-def _armed(alarm: Alarm) -> bool:
+def _arm(alarm: Alarm) -> Answer:
     """Arm *alarm* again; where the memory is not free yet, the next death is not looked at."""
     try:
         alarm.arm()
     except OSError:
-        return False
-    return True
+        return Answer.ENOUGH
+    return Answer.LISTEN
 
 
 @final
@@ -239,17 +241,10 @@ class _Deaths:
 
     def first(self, number: int) -> list[ProcessInfo]:
         """Return the first *number* to die, the larger first where they die together."""
-        watched = select.poll()
-        for fd in self._pidfds:
-            watched.register(fd, select.POLLIN)
         deadline = RealOS.monotonic() + _DEATH_SECONDS
+        alive = dict(self._pidfds)
         dead: list[ProcessInfo] = []
-        while len(dead) < number and self._pidfds:
-            left = deadline - RealOS.monotonic()
-            if left <= 0:
-                break
-            now = {fd for fd, _ in watched.poll(left * 1000)}
-            for fd in now:
-                watched.unregister(fd)
-            dead += [process for fd, process in self._pidfds.items() if fd in now]
+        while len(dead) < number and alive and (left := deadline - RealOS.monotonic()) > 0:
+            now = pidfds.ended(alive, left)
+            dead += [alive.pop(fd) for fd in tuple(alive) if fd in now]
         return dead[:number]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 from pytest_isolate.sandbox.linux import procfs
+from pytest_isolate.sandbox.supervise import snapshot
 
 V1 = {"cache": 300, "shmem": 200, "rss": 1000, "kernel": 50, "inactive_file": 100}
 V2 = {"file": 300, "shmem": 200, "anon": 1000, "kernel": 50, "slab": 40}
@@ -21,8 +22,8 @@ def test_kinds_are_told_of_either_version() -> None:
         "kernel": 50,
     }
 
-    assert [procfs.by_kind(found) for found in (V1, V2, OLD_V2)] == [kinds] * 3
-    assert procfs.by_kind({}) == {}
+    assert [snapshot.by_kind(found) for found in (V1, V2, OLD_V2)] == [kinds] * 3
+    assert snapshot.by_kind({}) == {}
 
 
 def test_processes_are_found_by_size_and_the_dead_left_out() -> None:
@@ -30,7 +31,7 @@ def test_processes_are_found_by_size_and_the_dead_left_out() -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        found = procfs.read_processes([child.pid, os.getpid(), 2**22 + 1], os.getpid())
+        found = snapshot.read_processes([child.pid, os.getpid(), 2**22 + 1], os.getpid())
         child.kill()
 
     assert [(one.outer, one.is_main) for one in found] == [

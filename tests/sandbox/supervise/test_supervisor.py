@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
     from pytest_isolate.sandbox.pool import Pool
     from pytest_isolate.sandbox.supervise.execution import End
+    from pytest_isolate.sandbox.supervise.post_mortem import Answer
     from pytest_isolate.wire.channel import Writer
 
 pytestmark = pytest.mark.needs("sandbox")
@@ -455,7 +456,7 @@ def test_what_a_chore_gives_back_does_not_count(
         os.ftruncate(shared, 0)
         return 60.0  # only the alarm wakes the caller before
 
-    def look(post_mortem: PostMortem, alarm: Alarm) -> bool:
+    def look(post_mortem: PostMortem, alarm: Alarm) -> Answer:
         looked_at.append(size())
         return answer(post_mortem, alarm)
 

@@ -8,9 +8,6 @@ import pytest
 
 from pytest_isolate.reporting import failures
 from pytest_isolate.sandbox.errors import SandboxError
-from pytest_isolate.sandbox.linux.procfs import Large
-from pytest_isolate.sandbox.linux.procfs import ProcessInfo
-from pytest_isolate.sandbox.linux.procfs import Snapshot
 from pytest_isolate.sandbox.outcome import Exited
 from pytest_isolate.sandbox.outcome import MemoryExceeded
 from pytest_isolate.sandbox.outcome import Outcome
@@ -19,6 +16,9 @@ from pytest_isolate.sandbox.outcome import SetupFailed
 from pytest_isolate.sandbox.outcome import Signaled
 from pytest_isolate.sandbox.outcome import TimedOut
 from pytest_isolate.sandbox.outcome import Usage
+from pytest_isolate.sandbox.supervise.snapshot import Large
+from pytest_isolate.sandbox.supervise.snapshot import ProcessInfo
+from pytest_isolate.sandbox.supervise.snapshot import Snapshot
 
 MIB = 1024**2
 TROUBLE = SandboxError("read what the test process sent", "it is no frame")

@@ -9,9 +9,9 @@ import pytest
 from pytest_isolate.reporting.leaks import MOST
 from pytest_isolate.reporting.leaks import Left
 from pytest_isolate.reporting.leaks import tell
-from pytest_isolate.sandbox.linux.procfs import ProcessInfo
 from pytest_isolate.sandbox.supervise.changeset import Change
 from pytest_isolate.sandbox.supervise.changeset import What
+from pytest_isolate.sandbox.supervise.snapshot import ProcessInfo
 
 SLEEP: Final = ProcessInfo(pid=3, outer=300, command="sleep 9", is_main=False, rss=0)
 

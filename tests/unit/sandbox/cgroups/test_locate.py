@@ -10,6 +10,7 @@ from pytest_isolate.sandbox.cgroups import locate
 from pytest_isolate.sandbox.cgroups.locate import Mount
 from pytest_isolate.sandbox.cgroups.locate import Version
 from pytest_isolate.sandbox.errors import SandboxError
+from pytest_isolate.sandbox.linux import mountinfo
 
 HYBRID_GROUPS = """\
 9:name=systemd:/user.slice
@@ -17,7 +18,7 @@ HYBRID_GROUPS = """\
 2:cpu,cpuacct:/
 0::/user.slice/user-1000.slice/session-2.scope
 """
-HYBRID_MOUNTS = """\
+HYBRID_MOUNTS = b"""\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
 31 22 0:28 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro,mode=755
 32 31 0:29 / /sys/fs/cgroup/unified rw,nosuid shared:10 - cgroup2 cgroup2 rw,nsdelegate
@@ -45,7 +46,7 @@ def test_group_name_with_a_colon_is_taken_whole() -> None:
 
 
 def test_only_cgroup_mounts_are_found() -> None:
-    mounts = locate.parse_mounts(HYBRID_MOUNTS)
+    mounts = locate.cgroup_mounts(mountinfo.parse(HYBRID_MOUNTS))
 
     assert [(mount.version, mount.root, mount.point) for mount in mounts] == [
         (Version.V2, "/", "/sys/fs/cgroup/unified"),

@@ -30,12 +30,24 @@ def by_id() -> dict[int, MountPoint]:
 
 
 def test_fields_are_read_whatever_the_number_of_optional_ones() -> None:
-    assert by_id()[31] == MountPoint(
-        id=31, parent=27, root="/", target="/data", read_only=False, fstype="ext4"
+    found = by_id()
+
+    assert found[31] == MountPoint(
+        id=31, parent=27, root="/", target="/data", read_only=False, fstype="ext4", options=("rw",)
     )
-    assert by_id()[33] == MountPoint(
-        id=33, parent=27, root="/sub", target="/data", read_only=False, fstype="xfs"
+    assert found[33] == MountPoint(
+        id=33,
+        parent=27,
+        root="/sub",
+        target="/data",
+        read_only=False,
+        fstype="xfs",
+        options=("rw",),
     )
+
+
+def test_options_of_the_file_system_are_told_one_by_one() -> None:
+    assert by_id()[24].options == ("rw", "size=12334524k", "mode=755")
 
 
 def test_escaped_characters_of_paths_are_restored() -> None:
