@@ -119,3 +119,14 @@ def test_process_that_is_not_there_has_its_answers() -> None:
     for ask in (procfs.memory_of, lambda pid: procfs.fields_of(f"{pid}/status")):
         with pytest.raises(FileNotFoundError):
             ask(NOBODY)
+
+
+def test_handler_of_a_signal_is_seen() -> None:
+    number = signal.SIGUSR2
+    assert not procfs.catches(os.getpid(), number)
+    before = signal.signal(number, lambda *_: None)
+    try:
+        assert procfs.catches(os.getpid(), number)
+    finally:
+        signal.signal(number, before)
+    assert not procfs.catches(NOBODY, number)

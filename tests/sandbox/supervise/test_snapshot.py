@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 
-from pytest_isolate.sandbox.linux import procfs
 from pytest_isolate.sandbox.supervise import snapshot
 
 V1 = {"cache": 300, "shmem": 200, "rss": 1000, "kernel": 50, "inactive_file": 100}
@@ -40,14 +38,3 @@ def test_processes_are_found_by_size_and_the_dead_left_out() -> None:
     ]
     assert found[1].command == "sh -c 'echo; read line'"
     assert found[0].rss > found[1].rss > (found[1].pss or 0) > 0
-
-
-def test_handler_of_a_signal_is_seen() -> None:
-    number = signal.SIGUSR2
-    assert not procfs.catches(os.getpid(), number)
-    before = signal.signal(number, lambda *_: None)
-    try:
-        assert procfs.catches(os.getpid(), number)
-    finally:
-        signal.signal(number, before)
-    assert not procfs.catches(2**22 + 1, number)
