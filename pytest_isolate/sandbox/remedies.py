@@ -315,7 +315,7 @@ def _status(name: str) -> list[str]:
 
 def _line(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as value:
+        with open(path, encoding="utf-8") as value:
             return value.read().strip()
     except OSError:
         return ""

@@ -134,7 +134,7 @@ class Conduits:
 
 
 def _info(fd: int) -> str:
-    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+    with open(f"/proc/self/fdinfo/{fd}", encoding="utf-8") as file:
         return file.read()
 
 

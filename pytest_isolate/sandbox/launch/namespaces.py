@@ -85,7 +85,7 @@ def identity_maps() -> IdMaps:
 
 
 def _own_ids(name: str) -> tuple[IdRange, ...]:
-    with open(f"/proc/self/{name}", encoding="ascii") as lines:
+    with open(f"/proc/self/{name}", encoding="utf-8") as lines:
         rows = [[int(field) for field in line.split()] for line in lines]
     return tuple(IdRange(inside, inside, count) for inside, _, count in rows)
 

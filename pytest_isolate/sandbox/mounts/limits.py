@@ -142,7 +142,7 @@ def _mount_hierarchy(place: str, name: str, source: str) -> None:
 def _say(text: str, spare: str, place: str) -> None:
     """Have the file at *place*, if there is one, say *text*."""
     if os.path.exists(place):
-        with open(spare, "w", encoding="ascii") as file:
+        with open(spare, "w", encoding="utf-8") as file:
             file.write(text)
         _bind(spare, place)
 

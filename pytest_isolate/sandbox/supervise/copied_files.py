@@ -78,7 +78,7 @@ def _stopped(pid: int) -> Iterator[None]:
 def _call(task: str, end: float) -> list[str]:
     """Return the system call of *task* and its arguments, as soon as it stops or waits."""
     while True:
-        with open(f"{task}/syscall", encoding="ascii") as file:
+        with open(f"{task}/syscall", encoding="utf-8") as file:
             words = file.read().split()
         if words != ["running"] or time.monotonic() > end:
             return words
