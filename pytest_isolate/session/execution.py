@@ -31,6 +31,7 @@ from pytest_isolate.session.capture import capturing
 from pytest_isolate.session.gate import making_gate
 from pytest_isolate.session.interrupts import Interrupts
 from pytest_isolate.session.shell import Shells
+from pytest_isolate.session.verdict import Remains
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,7 @@ class Execution:
     def run(self, hear: Callable[[Frame], None]) -> End:
         """Run the test; *hear* is told what its process says."""
         capture.flush_streams(self.item.config)
-        chore, line = self.capture.chore, self.timeline
+        chore, line = self.capture.chore, self._timeline
         # Nothing is prepared while it runs: until its process ends, every page that is written to
         # here is copied.
         end = supervised.run(
@@ -106,9 +107,16 @@ class Execution:
         usage = replace(end.usage, memory_cap=self.sandbox.spec.memory_cap)
         return replace(end, usage=usage)
 
+    def remains(self) -> Remains:
+        """Return what the process has left, when it is over."""
+        return Remains(
+            output=self.capture.said(),
+            stacks=self.capture.stacks_text(),
+            timeline=self._timeline,
+        )
+
     @cached_property
-    def timeline(self) -> Timeline | None:
-        """The test's memory over time, if it is to be drawn."""
+    def _timeline(self) -> Timeline | None:
         return memory_plot.wanted(self.item.config, self.sandbox.alarm)
 
     @property

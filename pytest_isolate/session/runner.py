@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
+from functools import partial
 import sys
+import time
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import assert_never
@@ -46,6 +48,7 @@ if sys.platform == "linux":
     from pytest_isolate.session.shell import check as check_shell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
@@ -197,12 +200,13 @@ class Runner:
         self, item: pytest.Item, policy: Policy, nextitem: pytest.Item | None, *, log: bool
     ) -> Replay:
         """Run *item* in its sandbox, up to its last report."""
+        begin = partial(Replay, item, self.integrations, log=log, since=time.time())
         resolution = self.sandboxes.resolve(policy)
         match resolution:
             case Resolved(spec):
-                replay, outcome, usage = self._run(item, policy, spec, nextitem, log=log)
+                replay, outcome, usage = self._run(item, policy, spec, nextitem, begin=begin)
             case Unavailable(error):
-                replay = Replay(item=item, integrations=self.integrations, log=log)
+                replay = begin()
                 outcome, usage = _refuse(replay, policy, error), Usage(wall_seconds=0.0)
             case _:
                 assert_never(resolution)
@@ -217,7 +221,7 @@ class Runner:
         spec: Spec,
         nextitem: pytest.Item | None,
         *,
-        log: bool,
+        begin: Callable[..., Replay],
     ) -> tuple[Replay, Outcome, Usage]:
         """Run *item* in a sandbox of *spec*, and judge how it ended."""
         replay = None
@@ -226,25 +230,14 @@ class Runner:
                 self.sandboxes.acquire(spec) as sandbox,
                 self._executing(item, policy, sandbox) as execution,
             ):
-                replay = Replay(
-                    item=item,
-                    integrations=self.integrations,
-                    log=log,
-                    audience=execution.audience,
-                    obstacles=self._obstacles(sandbox),
-                )
+                replay = begin(audience=execution.audience, obstacles=self._obstacles(sandbox))
                 # Before the fork, and not while the test runs: see `Execution.run`.
                 self.sandboxes.foresee(nextitem)
                 end = execution.run(replay.hear)
-                replay.judge(
-                    end,
-                    output=execution.capture.said(),
-                    stacks=execution.capture.stacks_text(),
-                    timeline=execution.timeline,
-                )
+                replay.judge(end, execution.remains())
                 inspection.inspect(sandbox, policy, replay)
         except SandboxError as error:
-            replay = replay or Replay(item=item, integrations=self.integrations, log=log)
+            replay = replay or begin()
             outcome = _refuse(replay, policy, error)
             return replay, outcome, Usage(wall_seconds=0.0, memory_cap=spec.memory_cap)
         return replay, end.outcome, end.usage
