@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
+    from pytest_isolate.sandbox.cgroups.oom_notifier import OomNotifier
     from pytest_isolate.sandbox.outcome import Usage
 
 _PAUSE_SECONDS: Final = 0.05  #: between two looks, at first
@@ -28,11 +28,11 @@ _BOTTOM: Final = 110
 _HEADROOM: Final = 1.1
 
 
-def wanted(config: pytest.Config, alarm: Alarm | None) -> Timeline | None:
-    """Return a fresh timeline if pytest-html writes a page, and *alarm* knows the memory in use."""
-    if alarm is None or not getattr(config.option, "htmlpath", None):
+def wanted(config: pytest.Config, notifier: OomNotifier | None) -> Timeline | None:
+    """Return a timeline if pytest-html writes a page, and *notifier* knows the memory in use."""
+    if notifier is None or not getattr(config.option, "htmlpath", None):
         return None
-    return Timeline(alarm.usage)
+    return Timeline(notifier.usage)
 
 
 @final

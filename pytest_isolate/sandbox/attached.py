@@ -19,7 +19,7 @@ class Kind(enum.StrEnum):
     INIT = "init"  #: a pidfd of PID 1
     JOIN = "join"  #: a file by which a process joins a cgroup, open for writing
     COUNTER = "counter"  #: a file of a cgroup's, open for reading: `v1.memory.failcnt`
-    NOTIFIER = "notifier"  #: a part of the OOM notifier: `v1.alarm`
+    NOTIFIER = "notifier"  #: a part of the OOM notifier: `v1.event`
     UPPER = "upper"  #: the directory of the upper layers of overlays
     FRESH = "fresh"  #: a directory that was empty at first, by its path inside
 

@@ -21,7 +21,7 @@ from pytest_isolate.sandbox.cgroups.counters import read_evidence
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
+    from pytest_isolate.sandbox.cgroups.oom_notifier import OomNotifier
     from pytest_isolate.sandbox.errors import KeeperError
     from pytest_isolate.sandbox.layers import Layers
     from pytest_isolate.sandbox.outcome import Evidence
@@ -61,21 +61,21 @@ class Sandbox:
     layers: Layers | None  #: where what is written goes, of a surveyed sandbox
     upper: int  #: the directory of upper layers, of one that has a memory cap; else -1
     scratch: str  #: a directory that goes with it: for all its files, or for those of `Spec.own`
-    alarm: Alarm | None  #: what rings when the memory cap is reached
+    notifier: OomNotifier | None  #: what rings when the memory cap is reached
     shortfalls: tuple[Shortfall, ...]  #: what of the root file system could not be had in full
 
     def uncapped(self) -> Sandbox:
         """Return this sandbox for a process whose memory is nobody's concern."""
         spec = replace(self.spec, watched=None)
-        return replace(self, spec=spec, joins=(), counters={}, alarm=None)
+        return replace(self, spec=spec, joins=(), counters={}, notifier=None)
 
     @property
     def fds(self) -> tuple[int, ...]:
         """The descriptors that it owns: who has those of its cgroups could change its caps."""
         upper = () if self.upper < 0 else (self.upper,)
         fresh = () if self.layers is None else self.layers.fresh.values()
-        alarm = () if self.alarm is None else self.alarm.fds
-        return (self.init, *self.joins, *self.counters.values(), *upper, *fresh, *alarm)
+        notifier = () if self.notifier is None else self.notifier.fds
+        return (self.init, *self.joins, *self.counters.values(), *upper, *fresh, *notifier)
 
     def evidence(self) -> Evidence:
         """Return what the sandbox's cgroup has counted so far."""

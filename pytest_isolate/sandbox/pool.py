@@ -16,7 +16,7 @@ from typing import final
 import pytest_isolate
 from pytest_isolate.sandbox import remedies
 from pytest_isolate.sandbox.attached import Attached
-from pytest_isolate.sandbox.cgroups.oom_notifier import alarm_of
+from pytest_isolate.sandbox.cgroups.oom_notifier import notifier_of
 from pytest_isolate.sandbox.errors import KeeperError
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.errors import step
@@ -193,7 +193,7 @@ class Pool:
             counters=attached.counters,
             layers=layers_of(attached, fsnames.received(frame.layers)),
             upper=attached.upper,
-            alarm=alarm_of(attached.notifier, spec.limits.memory),
+            notifier=notifier_of(attached.notifier, spec.limits.memory),
             scratch=fsnames.received(frame.scratch),
             shortfalls=_shortfalls(frame),
         )

@@ -117,7 +117,7 @@ class Execution:
 
     @cached_property
     def _timeline(self) -> Timeline | None:
-        return memory_plot.wanted(self.item.config, self.sandbox.alarm)
+        return memory_plot.wanted(self.item.config, self.sandbox.notifier)
 
     @property
     def _timeout(self) -> float | None:

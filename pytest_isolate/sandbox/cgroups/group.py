@@ -32,7 +32,7 @@ class Group:
         self._parts: list[tuple[Backend, str]] = []
         self._join_fds: list[int] = []
         self._counter_fds: dict[str, int] = {}
-        self._alarm_fds: dict[str, int] = {}
+        self._notifier_fds: dict[str, int] = {}
 
     @property
     def join_fds(self) -> tuple[int, ...]:
@@ -45,9 +45,9 @@ class Group:
         return self._counter_fds
 
     @property
-    def alarm_fds(self) -> Mapping[str, int]:
-        """Descriptors for `oom_notifier.alarm_of`, by label; none before `arm`."""
-        return self._alarm_fds
+    def notifier_fds(self) -> Mapping[str, int]:
+        """Descriptors for `oom_notifier.notifier_of`, by label; none before `arm`."""
+        return self._notifier_fds
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -99,15 +99,15 @@ class Group:
                     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
                     fds[DIRECTORY] = os.open(path, flags)
                 version = backend.place.version
-                self._alarm_fds |= {f"{version}.{name}": fd for name, fd in fds.items()}
+                self._notifier_fds |= {f"{version}.{name}": fd for name, fd in fds.items()}
 
     def close_fds(self) -> None:
         """Close the descriptors, as soon as they were sent to where they are used."""
-        for fd in (*self._join_fds, *self._counter_fds.values(), *self._alarm_fds.values()):
+        for fd in (*self._join_fds, *self._counter_fds.values(), *self._notifier_fds.values()):
             os.close(fd)
         self._join_fds.clear()
         self._counter_fds.clear()
-        self._alarm_fds.clear()
+        self._notifier_fds.clear()
 
     def kill(self) -> None:
         """Kill every process in the groups, as far as that is possible."""

@@ -1,7 +1,7 @@
 """The moment at which a sandbox reaches its memory cap, held long enough to be looked at.
 
 The kernel's OOM killer leaves a corpse and no time. An armed group stops a little before: whoever
-waits for the process is told, looks at it, and then lets the kernel strike. The kernel still
+waits for the process is told, looks at it, and then lets the kernel decide. The kernel still
 chooses whom it kills, and counts it.
 
 On version 2 the cap is `memory.high`, where the kernel slows the group down and tells, and
@@ -24,9 +24,9 @@ from typing import Final
 from typing import Protocol
 from typing import final
 
-from pytest_isolate.sandbox.cgroups.oom_terms import BELL
 from pytest_isolate.sandbox.cgroups.oom_terms import DENIALS
 from pytest_isolate.sandbox.cgroups.oom_terms import DIRECTORY
+from pytest_isolate.sandbox.cgroups.oom_terms import EVENT
 from pytest_isolate.sandbox.cgroups.oom_terms import legacy_margin
 from pytest_isolate.sandbox.cgroups.oom_terms import unified_margin
 
@@ -37,8 +37,8 @@ _TRIES: Final = 3
 _LONGEST: Final = 1 << 16
 
 
-class Alarm(Protocol):
-    """The bell of one sandbox, and what can be done when it rings. Its calls raise `OSError`."""
+class OomNotifier(Protocol):
+    """What rings at the memory cap of a sandbox, and what can be done then. Raises `OSError`."""
 
     @property
     def fd(self) -> int:
@@ -61,19 +61,19 @@ class Alarm(Protocol):
         """Whether to ask `is_real` again soon, as nothing will ring."""
 
     def is_real(self) -> bool:
-        """Silence the bell, and return whether the cap is exceeded."""
+        """Silence it, and return whether the cap is exceeded."""
 
-    def make_room(self) -> None:
+    def grant_headroom(self) -> None:
         """Let the processes that wait for memory go on a little."""
 
-    def strike(self) -> None:
+    def enforce(self) -> None:
         """Let the kernel kill whom it wants if anybody needs more memory."""
 
-    def insist(self) -> None:
+    def enforce_now(self) -> None:
         """Let the kernel kill if the cap is still exceeded, or note that it has denied memory."""
 
     def arm(self) -> None:
-        """Be ready to ring once more, after a strike."""
+        """Be ready to ring once more, after it was let decide."""
 
     def usage(self) -> int:
         """Return how much memory is in use now, in bytes."""
@@ -89,7 +89,7 @@ class _Files(ABC):
     """The directory of a group, by descriptor: its path may be another process's."""
 
     def __init__(self, descriptors: Mapping[str, int], version: str) -> None:
-        self.fd = descriptors[f"{version}.{BELL}"]
+        self.fd = descriptors[f"{version}.{EVENT}"]
         self._directory = descriptors[f"{version}.{DIRECTORY}"]
 
     @abstractmethod
@@ -139,8 +139,8 @@ class _Files(ABC):
 
 
 @final
-class LegacyAlarm(_Files):
-    """Version 1: a threshold of usage, and the OOM killer, which is off until it is to strike."""
+class LegacyNotifier(_Files):
+    """Version 1: a threshold of usage, and the OOM killer, which is off until it may kill."""
 
     mask: Final = select.POLLIN
 
@@ -165,7 +165,7 @@ class LegacyAlarm(_Files):
         return self._denied
 
     def is_real(self) -> bool:
-        """Silence the bell, and return whether the cap is exceeded.
+        """Silence it, and return whether the cap is exceeded.
 
         It rings once for files in the page cache, which make way for others without a sound. Those
         may be a copy of them that a system call fills, and that is denied memory in the end.
@@ -177,14 +177,14 @@ class LegacyAlarm(_Files):
         self.is_near = not real and self.usage() > self._cap
         return real
 
-    def make_room(self) -> None:
+    def grant_headroom(self) -> None:
         """Raise the limit: who waits is woken, with room to return from its page fault."""
         self._limit = min(
             self._limit + legacy_margin(self._cap), self._cap + 3 * legacy_margin(self._cap)
         )
         self.write("memory.limit_in_bytes", self._limit)
 
-    def strike(self) -> None:
+    def enforce(self) -> None:
         """Lower the limit as far as it goes and switch the OOM killer on, for the next in need."""
         self._was_reached = int(self.read("memory.failcnt")) > 0
         for _ in range(_TRIES):
@@ -193,7 +193,7 @@ class LegacyAlarm(_Files):
                 break
         self.write("memory.oom_control", 0)
 
-    def insist(self) -> None:
+    def enforce_now(self) -> None:
         """Note a denial: this version does not kill for a limit that is lowered.
 
         A write(2) that is denied memory returns how much it has written, and that stays in use.
@@ -237,7 +237,7 @@ def _take(eventfd: int) -> bool:
 
 
 @final
-class UnifiedAlarm(_Files):
+class UnifiedNotifier(_Files):
     """Version 2: `memory.high` at the cap, events in `memory.events`."""
 
     mask: Final = select.POLLPRI
@@ -249,18 +249,18 @@ class UnifiedAlarm(_Files):
         self._cap = cap
 
     def is_real(self) -> bool:
-        """Silence the bell; it also rings when files in the page cache reach the cap."""
+        """Silence it; it also rings when files in the page cache reach the cap."""
         os.pread(self.fd, _LONGEST, 0)  # only further events ring now
         return self.exceeds(self._cap, unified_margin(self._cap) // 2)
 
-    def make_room(self) -> None:
+    def grant_headroom(self) -> None:
         """Do nothing: the margin is there."""
 
-    def strike(self) -> None:
+    def enforce(self) -> None:
         """Lower the hard limit to what is in use: the next in need is out of memory."""
         self.write("memory.max", max(self._cap, self.usage()))
 
-    def insist(self) -> None:
+    def enforce_now(self) -> None:
         """Lower the hard limit to the cap: before that returns the kernel drops, and kills."""
         self.write("memory.max", self._cap)
 
@@ -283,10 +283,10 @@ def parse_statistics(text: str) -> dict[str, int]:
     return {key: int(value) for key, value in pairs}
 
 
-def alarm_of(descriptors: Mapping[str, int], cap: int | None) -> Alarm | None:
-    """Return the alarm that *descriptors*, by label, are of; `None` if it was not armed."""
-    if cap is not None and f"v1.{BELL}" in descriptors:
-        return LegacyAlarm(descriptors, cap)
-    if cap is not None and f"v2.{BELL}" in descriptors:
-        return UnifiedAlarm(descriptors, cap)
+def notifier_of(descriptors: Mapping[str, int], cap: int | None) -> OomNotifier | None:
+    """Return the notifier that *descriptors*, by label, are of; `None` if it was not armed."""
+    if cap is not None and f"v1.{EVENT}" in descriptors:
+        return LegacyNotifier(descriptors, cap)
+    if cap is not None and f"v2.{EVENT}" in descriptors:
+        return UnifiedNotifier(descriptors, cap)
     return None

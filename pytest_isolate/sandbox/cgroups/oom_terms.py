@@ -1,4 +1,4 @@
-"""What both sides of an alarm go by: the keeper, which arms it, and pytest, which it tells.
+"""What both sides of a notifier go by: the keeper, which arms it, and pytest, which it tells.
 
 The labels of the descriptors that cross, and how far a group's limit lies above its memory cap.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
-#: Labels of the descriptors that an alarm is made of, after the version: `v1.alarm`.
-BELL: Final = "alarm"
+#: Labels of the descriptors that a notifier is made of, after the version: `v1.event`.
+EVENT: Final = "event"
 DENIALS: Final = "denials"
 DIRECTORY: Final = "group"
 _MARGIN_SHARE: Final = 16

@@ -15,8 +15,8 @@ from typing import final
 
 from pytest_isolate.sandbox.cgroups import cgroupfs
 from pytest_isolate.sandbox.cgroups import run_directories
-from pytest_isolate.sandbox.cgroups.oom_terms import BELL
 from pytest_isolate.sandbox.cgroups.oom_terms import DENIALS
+from pytest_isolate.sandbox.cgroups.oom_terms import EVENT
 from pytest_isolate.sandbox.cgroups.oom_terms import legacy_margin
 
 if TYPE_CHECKING:
@@ -124,9 +124,9 @@ def _cap_memory(group: str, limit: int) -> str:
 def _arm_memory(group: str, cap: int) -> dict[str, int]:
     """Let *group* ring at *cap*, and switch its OOM killer off above.
 
-    Return what `alarm_of` takes; it is empty where the kernel cannot do that (PREEMPT_RT).
+    Return what `notifier_of` takes; it is empty where the kernel cannot do that (PREEMPT_RT).
     """
-    fds = {name: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for name in (BELL, DENIALS)}
+    fds = {name: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for name in (EVENT, DENIALS)}
     try:
         # The limit of memory and swap leaves room to raise the one of memory alone: changing it
         # would wake who waits, too early. That nothing is swapped is up to swappiness then.
@@ -135,8 +135,8 @@ def _arm_memory(group: str, cap: int) -> dict[str, int]:
             cgroupfs.write(
                 f"{group}/memory.memsw.limit_in_bytes", str(cap + 4 * legacy_margin(cap))
             )
-        _notify(group, "memory.usage_in_bytes", fds[BELL], f" {cap}")
-        _notify(group, "memory.oom_control", fds[BELL])
+        _notify(group, "memory.usage_in_bytes", fds[EVENT], f" {cap}")
+        _notify(group, "memory.oom_control", fds[EVENT])
         _notify(group, "memory.oom_control", fds[DENIALS])
         cgroupfs.write(f"{group}/memory.oom_control", "1")
         cgroupfs.write(f"{group}/memory.limit_in_bytes", str(cap + legacy_margin(cap)))

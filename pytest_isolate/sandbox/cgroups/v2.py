@@ -21,7 +21,7 @@ from typing import final
 from pytest_isolate.sandbox.cgroups import cgroupfs
 from pytest_isolate.sandbox.cgroups import delegation
 from pytest_isolate.sandbox.cgroups import run_directories
-from pytest_isolate.sandbox.cgroups.oom_terms import BELL
+from pytest_isolate.sandbox.cgroups.oom_terms import EVENT
 from pytest_isolate.sandbox.cgroups.oom_terms import unified_margin
 
 if TYPE_CHECKING:
@@ -148,9 +148,9 @@ def _cap_memory(group: str, limit: int) -> str:
 
 
 def _arm_memory(group: str, cap: int) -> dict[str, int]:
-    """Put a margin between *cap* and the hard limit of *group*; return what `alarm_of` takes."""
+    """Put a margin between *cap* and the hard limit of *group*; return what `notifier_of` takes."""
     cgroupfs.write(f"{group}/memory.high", str(cap))
     cgroupfs.write(f"{group}/memory.max", str(cap + unified_margin(cap)))
     fd = os.open(f"{group}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
     os.read(fd, _LONGEST)  # a fresh descriptor rings until it is read
-    return {BELL: fd}
+    return {EVENT: fd}

@@ -76,7 +76,7 @@ class Record:
             init=self.pidfd,
             joins=self.group.join_fds,
             counters=self.group.counter_fds,
-            notifier=self.group.alarm_fds,
+            notifier=self.group.notifier_fds,
         )
 
     def take_layers(self) -> None:

@@ -13,8 +13,6 @@ from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.supervise.clock import Clock
 from pytest_isolate.sandbox.supervise.clock import Deadline
-from pytest_isolate.sandbox.supervise.lifecycle import AlarmRang
-from pytest_isolate.sandbox.supervise.lifecycle import AlarmSpent
 from pytest_isolate.sandbox.supervise.lifecycle import Cancelled
 from pytest_isolate.sandbox.supervise.lifecycle import Drained
 from pytest_isolate.sandbox.supervise.lifecycle import Effect
@@ -22,6 +20,8 @@ from pytest_isolate.sandbox.supervise.lifecycle import Heard
 from pytest_isolate.sandbox.supervise.lifecycle import Lifecycle
 from pytest_isolate.sandbox.supervise.lifecycle import MemoryDenied
 from pytest_isolate.sandbox.supervise.lifecycle import MemorySeen
+from pytest_isolate.sandbox.supervise.lifecycle import NotifierRang
+from pytest_isolate.sandbox.supervise.lifecycle import NotifierSpent
 from pytest_isolate.sandbox.supervise.lifecycle import Overdue
 from pytest_isolate.sandbox.supervise.lifecycle import ProcessEnded
 from pytest_isolate.sandbox.supervise.lifecycle import Stage
@@ -80,7 +80,7 @@ class Driver:
         self.life = Lifecycle()
         self.memory = Watcher(sandbox.spec.watched, process.pid, sandbox.init)
         self.post_mortem = PostMortem(process, sandbox, last_words)
-        self._alarm = sandbox.alarm
+        self._notifier = sandbox.notifier
         self._poll = select.poll()
 
     @property
@@ -97,8 +97,8 @@ class Driver:
         try:
             self._calls.on_start(self._process.pid)
             self._poll.register(self._process.pidfd, select.POLLIN)
-            if self._alarm is not None:
-                self._poll.register(self._alarm.fd, self._alarm.mask)
+            if self._notifier is not None:
+                self._poll.register(self._notifier.fd, self._notifier.mask)
             if not live:
                 # Most tests are over sooner: the pipe keeps what they say, and one waking reads it.
                 self._poll.poll(self._deadline.milliseconds(at_most=_LULL_SECONDS))
@@ -123,7 +123,7 @@ class Driver:
         return min(seconds, _NEAR_SECONDS) if self._is_near() else seconds
 
     def _is_near(self) -> bool:
-        return self._alarm is not None and self._alarm.is_near
+        return self._notifier is not None and self._notifier.is_near
 
     def _wake(self, ready: Mapping[int, int]) -> None:
         """Tell what has happened, by the *ready* descriptors and by the clock."""
@@ -132,8 +132,8 @@ class Driver:
             self._feed(ProcessEnded())
         if (limit := self.memory.exceeded()) is not None:
             self._feed(MemorySeen(limit))
-        if self._alarm is not None and (self._is_near() or self._alarm.fd in ready):
-            self._feed(AlarmRang())
+        if self._notifier is not None and (self._is_near() or self._notifier.fd in ready):
+            self._feed(NotifierRang())
         reader = self._process.reader
         if reader.eof and reader.fd in ready:
             self._poll.unregister(reader.fd)
@@ -191,25 +191,25 @@ class Driver:
         self._feed(Drained())
 
     def _answer(self) -> None:
-        if self._alarm is None:
+        if self._notifier is None:
             return
         # It may give memory back, and a busy machine may have kept this process from it.
         self._calls.chore()
-        answer = self.post_mortem.answer(self._alarm)
+        answer = self.post_mortem.answer(self._notifier)
         match answer:
             case Answer.LISTEN:
                 pass
             case Answer.ENOUGH:
-                self._feed(AlarmSpent())
+                self._feed(NotifierSpent())
             case Answer.DENIED:
                 self._feed(MemoryDenied())
             case _:
                 assert_never(answer)
 
     def _mute(self) -> None:
-        if self._alarm is not None:
-            self._poll.unregister(self._alarm.fd)
-            self._alarm = None
+        if self._notifier is not None:
+            self._poll.unregister(self._notifier.fd)
+            self._notifier = None
 
     def _left_behind(self) -> SandboxError:
         left = waits.describe(self._process.inner_pid() or self._process.pid)

@@ -24,7 +24,7 @@ from pytest_isolate.sandbox.linux.procfs import waiting_thread
 from pytest_isolate.wire.real_os import RealOS
 
 if TYPE_CHECKING:
-    from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
+    from pytest_isolate.sandbox.cgroups.oom_notifier import OomNotifier
     from pytest_isolate.sandbox.launch.process import Process
 
 #: How long last words may take: some threads' stacks take 2 ms, but on a busy machine the process
@@ -33,7 +33,7 @@ WORDS_SECONDS: Final = 2.0
 SHORT_WORDS_SECONDS: Final = 0.1  #: the same, before more room is made for them
 PAUSE: Final = 0.002
 _WORDS_ROOM: Final = 1 << 16  #: bytes
-#: Before words that were said at an earlier alarm, where the process has not answered since.
+#: Before words that were said at an earlier moment, where the process has not answered since.
 _EARLIER: Final = b"(of an earlier moment: at the last one the process did not answer)\n"
 #: What faulthandler writes before a thread's own stack, before those of all, and at a crash.
 _ONE: Final = b"Stack (most recent call first):\n"
@@ -126,22 +126,22 @@ def answer(file: int, *, alone: int, number: int) -> None:
     signals.block_during(alone, number)  # faulthandler passes over what comes while it writes
 
 
-def ask(process: Process, words: LastWords, alarm: Alarm | None = None) -> bool:
-    """Ask *process* for its last words, with the room that *alarm* makes, if it can hear that.
+def ask(process: Process, words: LastWords, notifier: OomNotifier | None = None) -> bool:
+    """Ask *process* for its last words, with the room that *notifier* makes, if it can hear that.
 
     The main thread speaks, or the one that waits for memory.
     """
     pid = process.inner_pid()
     if not catches(pid, words.number):
         return False
-    waiting = waiting_thread(pid) if alarm is not None and alarm.denies else None
+    waiting = waiting_thread(pid) if notifier is not None and notifier.denies else None
     hears = bool(words.alone) and catches(pid, words.alone, unless_blocked=True)
     thread = waiting or (pid if hears else 0)
     # Woken with the signal at hand, a thread that waits for memory acts on it before all else. For
     # another one room is made first: the kernel writes the frame of a handler to its stack, and
     # kills the process with SIGSEGV where that page cannot be had.
-    if alarm is not None and waiting is None:
-        alarm.make_room()
+    if notifier is not None and waiting is None:
+        notifier.grant_headroom()
     with suppress(ProcessLookupError, PermissionError):  # it has ended, or become another user's
         if thread and hears:
             signals.tgkill(pid, thread, words.alone)
@@ -149,8 +149,8 @@ def ask(process: Process, words: LastWords, alarm: Alarm | None = None) -> bool:
             signals.tgkill(pid, thread, words.number)
         else:
             signal.pidfd_send_signal(process.pidfd, words.number)
-    if alarm is not None and waiting is not None:
-        alarm.make_room()
+    if notifier is not None and waiting is not None:
+        notifier.grant_headroom()
     return True
 
 

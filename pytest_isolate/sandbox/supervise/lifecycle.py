@@ -61,13 +61,13 @@ class MemorySeen:
 
 
 @dataclass(frozen=True, slots=True)
-class AlarmRang:
+class NotifierRang:
     """It has come to the memory cap that the kernel keeps."""
 
 
 @dataclass(frozen=True, slots=True)
-class AlarmSpent:
-    """The alarm is not looked into any more: from now on the kernel just kills."""
+class NotifierSpent:
+    """The notifier is not looked into any more: from now on the kernel just kills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ Happening: TypeAlias = (
     Heard
     | Overdue
     | MemorySeen
-    | AlarmRang
-    | AlarmSpent
+    | NotifierRang
+    | NotifierSpent
     | MemoryDenied
     | ProcessEnded
     | Drained
@@ -112,8 +112,8 @@ class Effect(enum.Enum):
     KILL = enum.auto()  #: kill everything inside
     WAIT_FOR_DEATH = enum.auto()  #: start the time in which what was killed has to be dead
     FAIL = enum.auto()  #: raise that it is not, and is left behind
-    ANSWER = enum.auto()  #: look into it that the alarm rings, and let the kernel decide
-    MUTE = enum.auto()  #: do not listen to the alarm any more
+    ANSWER = enum.auto()  #: look into it that the notifier rings, and let the kernel decide
+    MUTE = enum.auto()  #: do not listen to the notifier any more
     DRAIN = enum.auto()  #: hear what is left
     REAP = enum.auto()  #: wait for its death, and give its status away
     ABANDON = enum.auto()  #: the same without waiting
@@ -137,8 +137,8 @@ def _alive(stage: Stage) -> dict[type[object], Step]:
         MemorySeen: Step(
             Stage.CONDEMNED, (Effect.MUTE, Effect.EXAMINE, Effect.KILL, Effect.WAIT_FOR_DEATH)
         ),
-        AlarmRang: Step(stage, (Effect.ANSWER,)),
-        AlarmSpent: Step(stage, (Effect.MUTE,)),
+        NotifierRang: Step(stage, (Effect.ANSWER,)),
+        NotifierSpent: Step(stage, (Effect.MUTE,)),
         # Whoever says so has killed it, when it had been heard: what it has said counts.
         MemoryDenied: Step(stage, (Effect.MUTE,)),
         ProcessEnded: Step(Stage.DRAINING, (Effect.DRAIN,)),

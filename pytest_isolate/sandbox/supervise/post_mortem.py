@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from collections.abc import Mapping
 
-    from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
+    from pytest_isolate.sandbox.cgroups.oom_notifier import OomNotifier
     from pytest_isolate.sandbox.handle import Sandbox
     from pytest_isolate.sandbox.launch.process import Process
     from pytest_isolate.sandbox.supervise.last_words import LastWords
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 _KILL_SECONDS: Final = 0.3  #: how long the kernel may take to kill for memory that is asked for
 _DEATH_SECONDS: Final = 1.0  #: how long whom it kills may take to free the memory
 _MOST_STOPPED: Final = 16  #: processes that are asked what they copy
-_MOST_ALARMS: Final = 16  #: that are looked into, of one sandbox: after that the kernel just kills
+_MOST_RINGS: Final = 16  #: that are looked into, of one sandbox: after that the kernel just kills
 
 
 class Answer(enum.Enum):
-    """What comes of an alarm that was looked into."""
+    """What comes of a notifier that was looked into."""
 
     LISTEN = enum.auto()  #: it may ring again
     ENOUGH = enum.auto()  #: it is not looked into any more
@@ -65,7 +65,7 @@ class PostMortem:
         self._process = process
         self._sandbox = sandbox
         self._words = words
-        self._alarms = 0
+        self._rings = 0
         self._killed: list[ProcessInfo] = []
         self._copying: dict[str, Large] = {}
         self._shared = 0  #: bytes of files that were in memory when it was full
@@ -104,22 +104,22 @@ class PostMortem:
             return nullcontext(())
         return stores(init, self._sandbox.upper)
 
-    def _note_copying(self, alarm: Alarm, statistics: Mapping[str, int]) -> None:
+    def _note_copying(self, notifier: OomNotifier, statistics: Mapping[str, int]) -> None:
         """Note which file of the host is being copied, if it is files that the memory is full of.
 
         A copy that does not fit is gone afterwards, and its system call is denied memory.
         """
         self._shared = statistics.get("shmem", 0)
-        if alarm.denies or 2 * self._shared > sum(by_kind(statistics).values()):
+        if notifier.denies or 2 * self._shared > sum(by_kind(statistics).values()):
             pids = process_tree.namespace_of(self._sandbox.init)
             for large in being_copied(pids[:_MOST_STOPPED]):
                 self._copying[large.path] = large
 
     def _look(self, statistics: Mapping[str, int] | None = None) -> Snapshot:
         seen = RealOS.monotonic()
-        alarm = self._sandbox.alarm
+        notifier = self._sandbox.notifier
         if statistics is None:
-            statistics = {} if alarm is None else alarm.statistics()
+            statistics = {} if notifier is None else notifier.statistics()
         if self._sandbox.spec.partial:
             pids: Collection[int] = process_tree.descendants((self._process.pid,))
         else:
@@ -128,44 +128,44 @@ class PostMortem:
         self._snapshot = Snapshot(processes=processes, memory=by_kind(statistics), seen=seen)
         return self._snapshot
 
-    def answer(self, alarm: Alarm) -> Answer:
-        """Look into it that *alarm* rings, and let the kernel strike.
+    def answer(self, notifier: OomNotifier) -> Answer:
+        """Look into it that *notifier* rings, and let the kernel decide.
 
-        Without a need for last words the kernel strikes at once.
+        Without a need for last words the kernel decides at once.
         """
-        if not alarm.is_real():
+        if not notifier.is_real():
             return Answer.LISTEN
         if self._words is None:
-            alarm.strike()
-            alarm.insist()
+            notifier.enforce()
+            notifier.enforce_now()
             return Answer.ENOUGH
-        self._alarms += 1
+        self._rings += 1
         before, former = self._kills(), self._snapshot
-        statistics = alarm.statistics()  # before room is made
-        self._note_copying(alarm, statistics)
+        statistics = notifier.statistics()  # before room is made
+        self._note_copying(notifier, statistics)
         words = self._words.text()
         self._words.make_room()
-        heard = ask(self._process, self._words, alarm)
-        # Not later: the kernel may strike before it is let.
+        heard = ask(self._process, self._words, notifier)
+        # Not later: the kernel may kill before it is let.
         with _Deaths(self._look(statistics)) as deaths:
             if heard and not listen(self._process, self._words, SHORT_WORDS_SECONDS):
-                alarm.make_room()
+                notifier.grant_headroom()
                 listen(self._process, self._words, WORDS_SECONDS)
             self._words.restore(words)
             if self._words.have_crashed():
                 return self._enforce()
-            alarm.strike()
+            notifier.enforce()
             kills = self._await_kill(before)
             if not kills:
-                alarm.insist()
+                notifier.enforce_now()
                 kills = self._kills() - before
             if kills:
                 self._killed += deaths.first(kills)
                 with self._stores() as found:
                     self._files = largest(found)
         if not kills:
-            return self._without_kill(alarm, former)
-        return _arm(alarm) if self._alarms < _MOST_ALARMS else Answer.ENOUGH
+            return self._without_kill(notifier, former)
+        return _arm(notifier) if self._rings < _MOST_RINGS else Answer.ENOUGH
 
     def _enforce(self) -> Answer:
         """Let all of it end for the memory, in the kernel's stead."""
@@ -174,23 +174,23 @@ class PostMortem:
             self._files = largest(found)
         return Answer.DENIED
 
-    def _without_kill(self, alarm: Alarm, former: Snapshot | None) -> Answer:
+    def _without_kill(self, notifier: OomNotifier, former: Snapshot | None) -> Answer:
         """Decide where the kernel was out of memory, and had nobody to kill when it was let."""
-        if alarm.denies or self._has_failed_to_copy(alarm):
+        if notifier.denies or self._has_failed_to_copy(notifier):
             return self._enforce()
         self._snapshot = former
         if self._words is not None and former is None:
             self._words.forget()
-        return _arm(alarm)
+        return _arm(notifier)
 
-    def _has_failed_to_copy(self, alarm: Alarm) -> bool:
+    def _has_failed_to_copy(self, notifier: OomNotifier) -> bool:
         """Return whether a copy of a host's file has met the limit and is gone.
 
         The kernel does not tell of memory that it denies to a system call.
         """
         if not self._copying or not self._sandbox.evidence().limit_hits:
             return False
-        return 2 * alarm.statistics().get("shmem", 0) < self._shared
+        return 2 * notifier.statistics().get("shmem", 0) < self._shared
 
     def _kills(self) -> int:
         return self._sandbox.evidence().oom_kills or 0
@@ -205,17 +205,17 @@ class PostMortem:
 
     def missed(self) -> bool:
         """Return whether the process ended by itself after it was denied memory."""
-        alarm = self._sandbox.alarm
+        notifier = self._sandbox.notifier
         try:
-            return alarm is not None and self._alarms == 0 and alarm.denies
+            return notifier is not None and self._rings == 0 and notifier.denies
         except FileNotFoundError:  # a keeper that leaves removes the group, and that rings
             return False
 
 
-def _arm(alarm: Alarm) -> Answer:
-    """Arm *alarm* again; where the memory is not free yet, the next death is not looked at."""
+def _arm(notifier: OomNotifier) -> Answer:
+    """Arm *notifier* again; where the memory is not free yet, the next death is not looked at."""
     try:
-        alarm.arm()
+        notifier.arm()
     except OSError:
         return Answer.ENOUGH
     return Answer.LISTEN

@@ -37,7 +37,7 @@ from pytest_isolate.wire.frames import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_isolate.sandbox.cgroups.oom_notifier import Alarm
+    from pytest_isolate.sandbox.cgroups.oom_notifier import OomNotifier
     from pytest_isolate.sandbox.pool import Pool
     from pytest_isolate.sandbox.supervise.execution import End
     from pytest_isolate.sandbox.supervise.post_mortem import Answer
@@ -454,11 +454,11 @@ def test_what_a_chore_gives_back_does_not_count(
 
     def chore() -> float:
         os.ftruncate(shared, 0)
-        return 60.0  # only the alarm wakes the caller before
+        return 60.0  # only the notifier wakes the caller before
 
-    def look(post_mortem: PostMortem, alarm: Alarm) -> Answer:
+    def look(post_mortem: PostMortem, notifier: OomNotifier) -> Answer:
         looked_at.append(size())
-        return answer(post_mortem, alarm)
+        return answer(post_mortem, notifier)
 
     def main(_: Writer) -> None:
         time.sleep(0.2)  # until the first chore is over

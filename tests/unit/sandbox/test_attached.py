@@ -10,7 +10,7 @@ WHOLE = Attached(
     init=3,
     joins=(4, 5),
     counters={"v1.memory.failcnt": 6, "v2.cpu.stat": 7},
-    notifier={"v1.alarm": 8},
+    notifier={"v1.event": 8},
     upper=9,
     fresh={"/tmp": 10, "/a b": 11},
 )

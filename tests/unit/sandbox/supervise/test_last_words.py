@@ -25,7 +25,7 @@ def words() -> Iterator[LastWords]:
 
 def test_words_of_an_earlier_alarm_say_so_once(words: LastWords) -> None:
     text = STACK
-    for _ in range(2):  # two alarms without an answer
+    for _ in range(2):  # rung twice without an answer
         words.make_room()
         words.restore(text)
         text = words.text()

@@ -14,8 +14,6 @@ from pytest_isolate.sandbox.outcome import KernelDenied
 from pytest_isolate.sandbox.outcome import MemoryLimit
 from pytest_isolate.sandbox.outcome import TimeLimit
 from pytest_isolate.sandbox.supervise.lifecycle import TRANSITIONS
-from pytest_isolate.sandbox.supervise.lifecycle import AlarmRang
-from pytest_isolate.sandbox.supervise.lifecycle import AlarmSpent
 from pytest_isolate.sandbox.supervise.lifecycle import Cancelled
 from pytest_isolate.sandbox.supervise.lifecycle import Drained
 from pytest_isolate.sandbox.supervise.lifecycle import Effect
@@ -24,6 +22,8 @@ from pytest_isolate.sandbox.supervise.lifecycle import Heard
 from pytest_isolate.sandbox.supervise.lifecycle import Lifecycle
 from pytest_isolate.sandbox.supervise.lifecycle import MemoryDenied
 from pytest_isolate.sandbox.supervise.lifecycle import MemorySeen
+from pytest_isolate.sandbox.supervise.lifecycle import NotifierRang
+from pytest_isolate.sandbox.supervise.lifecycle import NotifierSpent
 from pytest_isolate.sandbox.supervise.lifecycle import Overdue
 from pytest_isolate.sandbox.supervise.lifecycle import ProcessEnded
 from pytest_isolate.sandbox.supervise.lifecycle import Stage
@@ -41,8 +41,8 @@ TOLD: Final = Heard(Phase("test_x", "call"))
 BYE: Final = Heard(Bye())
 OVERDUE: Final = Overdue(1.5)
 MEMORY_SEEN: Final = MemorySeen(LIMIT)
-RANG: Final = AlarmRang()
-SPENT: Final = AlarmSpent()
+RANG: Final = NotifierRang()
+SPENT: Final = NotifierSpent()
 DENIED: Final = MemoryDenied()
 PROCESS_ENDED: Final = ProcessEnded()
 DRAINED: Final = Drained()
