@@ -14,7 +14,6 @@ import faulthandler
 import random
 import signal
 import threading
-import time
 import traceback
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -326,11 +325,11 @@ def run(item: pytest.Item, forwarder: Forwarder, output: Output, job: Job, write
 
 def _staying_threads(before: Collection[threading.Thread]) -> list[str]:
     """Return the names of the threads that run on and were not there *before*."""
-    end = time.monotonic() + _LIMIT_SECONDS
+    end = RealOS.monotonic() + _LIMIT_SECONDS
     mine = [one for one in threading.enumerate() if one not in before]
     for thread in mine:
         with suppress(RuntimeError):  # one that is not of Python's making cannot be waited for
-            thread.join(max(0.0, end - time.monotonic()))
+            thread.join(max(0.0, end - RealOS.monotonic()))
     return [f"{one.name}{' (daemon)' * one.daemon}" for one in mine if one.is_alive()]
 
 

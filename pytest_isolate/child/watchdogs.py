@@ -20,7 +20,6 @@ import os
 import re
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Final
@@ -123,7 +122,7 @@ class Watchdog:
         """Pass on what was said last, and close the descriptor."""
         if self._file >= 0:
             self._look()
-            os.close(self._file)
+            RealOS.close(self._file)
             self._file = -1
 
     def _look(self) -> float:
@@ -132,14 +131,14 @@ class Watchdog:
         if armed is None:
             return _LOOK
         if said := self._read(self._told):
-            self._told = os.lseek(self._file, 0, os.SEEK_CUR)
+            self._told = RealOS.lseek(self._file, 0, os.SEEK_CUR)
             with suppress(OSError):  # whoever has armed it may have closed the file since
-                os.write(armed.fd, said)
+                RealOS.write(armed.fd, said)
         return max(_LOOK, armed.due - RealOS.monotonic())
 
     def _read(self, start: int) -> bytes:
-        size = os.lseek(self._file, 0, os.SEEK_CUR)
-        said = os.pread(self._file, max(0, size - start), start)
+        size = RealOS.lseek(self._file, 0, os.SEEK_CUR)
+        said = RealOS.pread(self._file, max(0, size - start), start)
         seconds = 0.0 if self._armed is None else self._armed.timeout
         return _HEADER.sub(_header(seconds), said)
 
@@ -248,11 +247,11 @@ def _threads() -> set[int]:
 
 def _goes_one(before: set[int]) -> bool:
     """Return whether one of the threads *before* ends now: it has said so before it is gone."""
-    end = time.monotonic() + _GOING_SECONDS
+    end = RealOS.monotonic() + _GOING_SECONDS
     while before and before <= _threads():
-        if time.monotonic() > end:
+        if RealOS.monotonic() > end:
             return False
-        time.sleep(_LEAST_SECONDS)
+        RealOS.sleep(_LEAST_SECONDS)
     return bool(before)
 
 

@@ -112,7 +112,7 @@ class Base:
             with suppress(OSError):
                 for name in self._others():
                     own.clear(f"{self.path}/{name}")
-        os.close(self.register)
+        RealOS.close(self.register)
         self.register = -1
         self._made.clear()
         with suppress(OSError):
