@@ -134,18 +134,18 @@ def classify(
     """Return how the process of wait *status* ended; *ended_for* is what the parent has done."""
     if setup_error is not None:
         return SetupFailed(setup_error)
-    denied = isinstance(ended_for, KernelDenied)
+    denied = ended_for is not None and isinstance(ended_for, KernelDenied)
     if denied or evidence.oom_kills:
         # The limit may lie a little above the cap, and not be reached by what was denied.
         outer = evidence.limit_hits == 0 and not denied
         return OutOfMemory(memory_cap, within(memory_cap, evidence.memory_peak), outer=outer)
     match ended_for:
+        case None | KernelDenied():
+            pass
         case MemoryLimit(cap, seen):
             return MemoryExceeded(cap, seen)
         case TimeLimit(seconds):
             return TimedOut(seconds)
-        case KernelDenied() | None:
-            pass
         case _:
             assert_never(ended_for)
     if os.WIFSIGNALED(status):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 import select
 from typing import TYPE_CHECKING
 from typing import Final
@@ -13,17 +12,11 @@ from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.linux import waits
 from pytest_isolate.sandbox.supervise.clock import Clock
 from pytest_isolate.sandbox.supervise.clock import Deadline
-from pytest_isolate.sandbox.supervise.lifecycle import Cancelled
-from pytest_isolate.sandbox.supervise.lifecycle import Drained
 from pytest_isolate.sandbox.supervise.lifecycle import Effect
-from pytest_isolate.sandbox.supervise.lifecycle import Heard
 from pytest_isolate.sandbox.supervise.lifecycle import Lifecycle
-from pytest_isolate.sandbox.supervise.lifecycle import MemoryDenied
 from pytest_isolate.sandbox.supervise.lifecycle import MemorySeen
-from pytest_isolate.sandbox.supervise.lifecycle import NotifierRang
-from pytest_isolate.sandbox.supervise.lifecycle import NotifierSpent
 from pytest_isolate.sandbox.supervise.lifecycle import Overdue
-from pytest_isolate.sandbox.supervise.lifecycle import ProcessEnded
+from pytest_isolate.sandbox.supervise.lifecycle import Sign
 from pytest_isolate.sandbox.supervise.lifecycle import Stage
 from pytest_isolate.sandbox.supervise.memory_poll import Watcher
 from pytest_isolate.sandbox.supervise.post_mortem import Answer
@@ -46,16 +39,6 @@ _NEAR_SECONDS: Final = 0.002  #: between looks at memory that is full, so far of
 _DRAIN_SECONDS: Final = 5.0  #: how long frames may still come after the process has ended
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calls:
-    """What the caller is told, and does meanwhile; see `execution.run`."""
-
-    on_frame: Callable[[Frame], None]
-    on_start: Callable[[int], None]
-    on_timeout: Callable[[], None]
-    chore: Callable[[], float]
-
-
 @final
 class Driver:
     """The descriptors and the clock around a `Lifecycle`: tells it what happens, does what it says.
@@ -68,34 +51,34 @@ class Driver:
         self,
         process: Process,
         sandbox: Sandbox,
-        calls: Calls,
         *,
         deadline: Deadline,
+        on_frame: Callable[[Frame], None],
+        on_timeout: Callable[[], None],
+        chore: Callable[[], float],
         last_words: LastWords | None,
     ) -> None:
         self._process = process
         self._sandbox = sandbox
-        self._calls = calls
         self._deadline = deadline
+        self._on_frame = on_frame
+        self._on_timeout = on_timeout
+        self._chore = chore
         self.life = Lifecycle()
         self.memory = Watcher(sandbox.spec.watched, process.pid, sandbox.init)
         self.post_mortem = PostMortem(process, sandbox, last_words)
         self._notifier = sandbox.notifier
+        self._near = False  #: whether the notifier asks to be looked at, though it does not ring
         self._poll = select.poll()
 
-    @property
-    def garbage(self) -> str:
-        """How it broke the wire protocol, or ""."""
-        return self._process.reader.garbage
-
-    def follow(self, *, live: bool) -> Exit:
+    def follow(self, on_start: Callable[[int], None], *, live: bool) -> Exit:
         """Wait until the process has ended and was heard; return what the kernel says of it.
 
-        Whatever is raised meanwhile ends it.
+        *on_start* is told its pid first. Whatever is raised meanwhile ends it.
         """
         reader = self._process.reader
         try:
-            self._calls.on_start(self._process.pid)
+            on_start(self._process.pid)
             self._poll.register(self._process.pidfd, select.POLLIN)
             if self._notifier is not None:
                 self._poll.register(self._notifier.fd, self._notifier.mask)
@@ -107,33 +90,31 @@ class Driver:
                 at_most = self._between()
                 self._wake(dict(self._poll.poll(self._deadline.milliseconds(at_most=at_most))))
             if self.post_mortem.missed():
-                self._feed(MemoryDenied())
+                self._feed(Sign.MEMORY_DENIED)
             return self._process.wait()
         except BaseException:
-            self._feed(Cancelled())
+            self._feed(Sign.CANCELLED)
             raise
         finally:
             self._process.close()
 
     def _between(self) -> float:
         """Do what is due from time to time, and return in how many seconds something is again."""
-        seconds = self._calls.chore()
-        if self.life.may_live:
+        seconds = self._chore()
+        if self.memory.cap is not None and self.life.may_live:
             seconds = min(seconds, self.memory.look())
-        return min(seconds, _NEAR_SECONDS) if self._is_near() else seconds
-
-    def _is_near(self) -> bool:
-        return self._notifier is not None and self._notifier.is_near
+        self._near = self._notifier is not None and self._notifier.is_near
+        return min(seconds, _NEAR_SECONDS) if self._near else seconds
 
     def _wake(self, ready: Mapping[int, int]) -> None:
         """Tell what has happened, by the *ready* descriptors and by the clock."""
         self._hear()
         if self._process.pidfd in ready:
-            self._feed(ProcessEnded())
+            self._feed(Sign.PROCESS_ENDED)
         if (limit := self.memory.exceeded()) is not None:
             self._feed(MemorySeen(limit))
-        if self._notifier is not None and (self._is_near() or self._notifier.fd in ready):
-            self._feed(NotifierRang())
+        if self._notifier is not None and (self._near or self._notifier.fd in ready):
+            self._feed(Sign.NOTIFIER_RANG)
         reader = self._process.reader
         if reader.eof and reader.fd in ready:
             self._poll.unregister(reader.fd)
@@ -143,12 +124,12 @@ class Driver:
 
     def _feed(self, happening: Happening) -> None:
         for effect in self.life.feed(happening):
-            self._do(effect, happening)
+            self._do(effect)
 
-    def _do(self, effect: Effect, happening: Happening) -> None:  # noqa: C901  # one line an effect
+    def _do(self, effect: Effect) -> None:  # noqa: C901  # one line an effect
         match effect:
             case Effect.DELIVER:
-                self._deliver(happening)
+                pass  # see `_hear`, where the frame is
             case Effect.DRAIN:
                 self._drain()
             case Effect.ANSWER:
@@ -158,7 +139,7 @@ class Driver:
             case Effect.EXAMINE:
                 self.post_mortem.at_deadline()
             case Effect.ANNOUNCE:
-                self._calls.on_timeout()
+                self._on_timeout()
             case Effect.KILL:
                 self._sandbox.kill()
             case Effect.WAIT_FOR_DEATH:
@@ -172,15 +153,12 @@ class Driver:
             case _:
                 assert_never(effect)
 
-    def _deliver(self, happening: Happening) -> None:
-        if isinstance(happening, Heard):
-            self._calls.on_frame(happening.frame)
-
     def _hear(self) -> bool:
         """Take in the frames that have come; return whether there were any."""
         frames = self._process.reader.drain()
         for frame in frames:
-            self._feed(Heard(frame))
+            if Effect.DELIVER in self.life.feed(frame):
+                self._on_frame(frame)
         return bool(frames)
 
     def _drain(self) -> None:
@@ -188,21 +166,21 @@ class Driver:
         stop = RealOS.monotonic() + _DRAIN_SECONDS
         while self._hear() and RealOS.monotonic() <= stop:
             pass
-        self._feed(Drained())
+        self._feed(Sign.DRAINED)
 
     def _answer(self) -> None:
         if self._notifier is None:
             return
         # It may give memory back, and a busy machine may have kept this process from it.
-        self._calls.chore()
+        self._chore()
         answer = self.post_mortem.answer(self._notifier)
         match answer:
             case Answer.LISTEN:
                 pass
             case Answer.ENOUGH:
-                self._feed(NotifierSpent())
+                self._feed(Sign.NOTIFIER_SPENT)
             case Answer.DENIED:
-                self._feed(MemoryDenied())
+                self._feed(Sign.MEMORY_DENIED)
             case _:
                 assert_never(answer)
 

@@ -19,7 +19,6 @@ from pytest_isolate.sandbox.outcome import classify
 from pytest_isolate.sandbox.outcome import within
 from pytest_isolate.sandbox.supervise.clock import Clock
 from pytest_isolate.sandbox.supervise.clock import Deadline
-from pytest_isolate.sandbox.supervise.driver import Calls
 from pytest_isolate.sandbox.supervise.driver import Driver
 
 if TYPE_CHECKING:
@@ -76,12 +75,15 @@ def run(
     driver = Driver(
         process,
         sandbox,
-        Calls(on_frame=on_frame, on_start=on_start, on_timeout=on_timeout, chore=chore),
         deadline=Deadline(timeout, clock),
+        on_frame=on_frame,
+        on_timeout=on_timeout,
+        chore=chore,
         last_words=last_words,
     )
-    last = driver.follow(live=live)
-    return _judge(sandbox, driver, last, wall_seconds=clock.now() - started)
+    last = driver.follow(on_start, live=live)
+    garbage = process.reader.garbage
+    return _judge(sandbox, driver, last, garbage, wall_seconds=clock.now() - started)
 
 
 def _not_started(sandbox: Sandbox, error: SandboxError, *, wall_seconds: float) -> End:
@@ -90,7 +92,9 @@ def _not_started(sandbox: Sandbox, error: SandboxError, *, wall_seconds: float) 
     return End(outcome=outcome, usage=usage, said_bye=False, garbage="", snapshot=None)
 
 
-def _judge(sandbox: Sandbox, driver: Driver, last: Exit, *, wall_seconds: float) -> End:
+def _judge(
+    sandbox: Sandbox, driver: Driver, last: Exit, garbage: str, *, wall_seconds: float
+) -> End:
     evidence, life = sandbox.evidence(), driver.life
     outcome = classify(
         last.status,
@@ -107,7 +111,7 @@ def _judge(sandbox: Sandbox, driver: Driver, last: Exit, *, wall_seconds: float)
         outcome=outcome,
         usage=_usage(sandbox, evidence, last, driver.memory.peak, wall_seconds=wall_seconds),
         said_bye=life.said_bye,
-        garbage=driver.garbage,
+        garbage=garbage,
         snapshot=driver.post_mortem.snapshot,
     )
 

@@ -18,14 +18,19 @@ from pytest_isolate.sandbox.outcome import KernelDenied
 from pytest_isolate.sandbox.outcome import TimeLimit
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Confined
+from pytest_isolate.wire.frames import Event
+from pytest_isolate.wire.frames import Frame
+from pytest_isolate.wire.frames import Phase
 from pytest_isolate.wire.frames import Refused
+from pytest_isolate.wire.frames import Report
+from pytest_isolate.wire.frames import Stop
+from pytest_isolate.wire.frames import Warned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_isolate.sandbox.outcome import EndedFor
     from pytest_isolate.sandbox.outcome import MemoryLimit
-    from pytest_isolate.wire.frames import Frame
 
 
 class Stage(enum.Enum):
@@ -39,11 +44,15 @@ class Stage(enum.Enum):
     ENDED = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """The process has sent a frame."""
+class Sign(enum.Enum):
+    """Something that happens, and has no more to tell."""
 
-    frame: Frame
+    NOTIFIER_RANG = enum.auto()  #: it has come to the memory cap that the kernel keeps
+    NOTIFIER_SPENT = enum.auto()  #: the notifier is not looked into any more: the kernel just kills
+    MEMORY_DENIED = enum.auto()  #: the kernel had no memory for it, and killed nobody
+    PROCESS_ENDED = enum.auto()  #: the kernel says that it has ended
+    DRAINED = enum.auto()  #: there is nothing more to hear of it
+    CANCELLED = enum.auto()  #: whoever waits for it does so no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,47 +69,8 @@ class MemorySeen:
     limit: MemoryLimit
 
 
-@dataclass(frozen=True, slots=True)
-class NotifierRang:
-    """It has come to the memory cap that the kernel keeps."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotifierSpent:
-    """The notifier is not looked into any more: from now on the kernel just kills."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryDenied:
-    """The kernel had no memory for it, and killed nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessEnded:
-    """The kernel says that it has ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """There is nothing more to hear of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """Whoever waits for it does so no more."""
-
-
-Happening: TypeAlias = (
-    Heard
-    | Overdue
-    | MemorySeen
-    | NotifierRang
-    | NotifierSpent
-    | MemoryDenied
-    | ProcessEnded
-    | Drained
-    | Cancelled
-)
+#: What may happen: a frame comes, or this.
+Happening: TypeAlias = Frame | Overdue | MemorySeen | Sign
 
 
 class Effect(enum.Enum):
@@ -127,7 +97,7 @@ class Step:
     effects: tuple[Effect, ...] = ()
 
 
-def _alive(stage: Stage) -> dict[type[object], Step]:
+def _alive(stage: Stage) -> dict[object, Step]:
     """Return what may happen at any *stage* of a process that nobody has killed."""
     return {
         Overdue: Step(
@@ -137,18 +107,23 @@ def _alive(stage: Stage) -> dict[type[object], Step]:
         MemorySeen: Step(
             Stage.CONDEMNED, (Effect.MUTE, Effect.EXAMINE, Effect.KILL, Effect.WAIT_FOR_DEATH)
         ),
-        NotifierRang: Step(stage, (Effect.ANSWER,)),
-        NotifierSpent: Step(stage, (Effect.MUTE,)),
+        Sign.NOTIFIER_RANG: Step(stage, (Effect.ANSWER,)),
+        Sign.NOTIFIER_SPENT: Step(stage, (Effect.MUTE,)),
         # Whoever says so has killed it, when it had been heard: what it has said counts.
-        MemoryDenied: Step(stage, (Effect.MUTE,)),
-        ProcessEnded: Step(Stage.DRAINING, (Effect.DRAIN,)),
-        Cancelled: Step(Stage.ENDED, (Effect.KILL, Effect.REAP)),
+        Sign.MEMORY_DENIED: Step(stage, (Effect.MUTE,)),
+        Sign.PROCESS_ENDED: Step(Stage.DRAINING, (Effect.DRAIN,)),
+        Sign.CANCELLED: Step(Stage.ENDED, (Effect.KILL, Effect.REAP)),
     }
 
 
-#: By what happens: a frame by its type, those without a row of their own as `Heard`. What is in no
-#: row of a stage changes nothing there.
-TRANSITIONS: Final[Mapping[Stage, Mapping[type[object], Step]]] = {
+def _story(stage: Stage) -> dict[object, Step]:
+    """Return what a process tells of its tests, at a *stage* in which that counts."""
+    return dict.fromkeys((Phase, Report, Warned, Stop, Event), Step(stage, (Effect.DELIVER,)))
+
+
+#: By what happens: signs by themselves, all else by its type. What is in no row of a stage changes
+#: nothing there.
+TRANSITIONS: Final[Mapping[Stage, Mapping[object, Step]]] = {
     Stage.STARTING: {
         **_alive(Stage.STARTING),
         Confined: Step(Stage.RUNNING, (Effect.DELIVER,)),
@@ -156,42 +131,33 @@ TRANSITIONS: Final[Mapping[Stage, Mapping[type[object], Step]]] = {
     },
     Stage.RUNNING: {
         **_alive(Stage.RUNNING),
-        Heard: Step(Stage.RUNNING, (Effect.DELIVER,)),
+        **_story(Stage.RUNNING),
         Bye: Step(Stage.LEAVING),
     },
     Stage.LEAVING: _alive(Stage.LEAVING),
     Stage.CONDEMNED: {
         Overdue: Step(Stage.ENDED, (Effect.FAIL,)),
-        ProcessEnded: Step(Stage.ENDED, (Effect.DRAIN,)),
-        Cancelled: Step(Stage.ENDED, (Effect.KILL, Effect.ABANDON)),
+        Sign.PROCESS_ENDED: Step(Stage.ENDED, (Effect.DRAIN,)),
+        Sign.CANCELLED: Step(Stage.ENDED, (Effect.KILL, Effect.ABANDON)),
     },
     Stage.DRAINING: {
+        **_story(Stage.DRAINING),
         Confined: Step(Stage.DRAINING, (Effect.DELIVER,)),
         Refused: Step(Stage.DRAINING),
-        Heard: Step(Stage.DRAINING, (Effect.DELIVER,)),
         Bye: Step(Stage.DRAINING),
-        Drained: Step(Stage.ENDED),
-        Cancelled: Step(Stage.ENDED, (Effect.KILL, Effect.REAP)),
+        Sign.DRAINED: Step(Stage.ENDED),
+        Sign.CANCELLED: Step(Stage.ENDED, (Effect.KILL, Effect.REAP)),
     },
     Stage.ENDED: {
         # Both had happened before, and are found or told now.
         MemorySeen: Step(Stage.ENDED),
-        MemoryDenied: Step(Stage.ENDED),
-        Cancelled: Step(Stage.ENDED, (Effect.KILL, Effect.ABANDON)),
+        Sign.MEMORY_DENIED: Step(Stage.ENDED),
+        Sign.CANCELLED: Step(Stage.ENDED, (Effect.KILL, Effect.ABANDON)),
     },
 }
-
-
-#: Frames that have rows of their own.
-_SPECIAL: Final = frozenset({Confined, Refused, Bye})
-
-
-def step_of(stage: Stage, happening: Happening) -> Step | None:
-    """Return what comes of *happening* at *stage*; `None` is nothing at all."""
-    kind: type[object] = type(happening)
-    if isinstance(happening, Heard) and type(happening.frame) in _SPECIAL:
-        kind = type(happening.frame)
-    return TRANSITIONS[stage].get(kind)
+_ALIVE: Final = (Stage.STARTING, Stage.RUNNING, Stage.LEAVING)
+#: What says something of the end.
+_TELLING: Final = frozenset({Bye, Refused, Overdue, MemorySeen, Sign.MEMORY_DENIED})
 
 
 @final
@@ -207,28 +173,30 @@ class Lifecycle:
     @property
     def may_live(self) -> bool:
         """Whether nobody has killed it, and it has not ended, as far as is known."""
-        return self.stage in {Stage.STARTING, Stage.RUNNING, Stage.LEAVING}
+        return self.stage in _ALIVE
 
     def feed(self, happening: Happening) -> tuple[Effect, ...]:
         """Take in what happens, and return what is to be done."""
-        step = step_of(self.stage, happening)
+        kind: object = happening if isinstance(happening, Sign) else type(happening)
+        step = TRANSITIONS[self.stage].get(kind)
         if step is None:
             return ()
-        self._note(happening)
+        if kind in _TELLING:
+            self._note(happening)
         self.stage = step.stage
         return step.effects
 
     def _note(self, happening: Happening) -> None:
         match happening:
-            case Heard(Refused(error=error)):
-                self.refused = SandboxError.from_json(error)
-            case Heard(Bye()):
+            case Bye():
                 self.said_bye = True
+            case Refused(error):
+                self.refused = SandboxError.from_json(error)
             case Overdue(seconds):
                 self.ended_for = self.ended_for or TimeLimit(seconds)
             case MemorySeen(limit):
                 self.ended_for = self.ended_for or limit
-            case MemoryDenied():
+            case Sign.MEMORY_DENIED:
                 self.ended_for = KernelDenied()
             case _:
                 pass

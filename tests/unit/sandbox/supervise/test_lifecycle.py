@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import product
 from typing import Final
-from typing import get_args
 
 import pytest
 
@@ -14,43 +13,46 @@ from pytest_isolate.sandbox.outcome import KernelDenied
 from pytest_isolate.sandbox.outcome import MemoryLimit
 from pytest_isolate.sandbox.outcome import TimeLimit
 from pytest_isolate.sandbox.supervise.lifecycle import TRANSITIONS
-from pytest_isolate.sandbox.supervise.lifecycle import Cancelled
-from pytest_isolate.sandbox.supervise.lifecycle import Drained
 from pytest_isolate.sandbox.supervise.lifecycle import Effect
 from pytest_isolate.sandbox.supervise.lifecycle import Happening
-from pytest_isolate.sandbox.supervise.lifecycle import Heard
 from pytest_isolate.sandbox.supervise.lifecycle import Lifecycle
-from pytest_isolate.sandbox.supervise.lifecycle import MemoryDenied
 from pytest_isolate.sandbox.supervise.lifecycle import MemorySeen
-from pytest_isolate.sandbox.supervise.lifecycle import NotifierRang
-from pytest_isolate.sandbox.supervise.lifecycle import NotifierSpent
 from pytest_isolate.sandbox.supervise.lifecycle import Overdue
-from pytest_isolate.sandbox.supervise.lifecycle import ProcessEnded
+from pytest_isolate.sandbox.supervise.lifecycle import Sign
 from pytest_isolate.sandbox.supervise.lifecycle import Stage
+from pytest_isolate.wire import protocol
 from pytest_isolate.wire.frames import Bye
 from pytest_isolate.wire.frames import Confined
+from pytest_isolate.wire.frames import Event
 from pytest_isolate.wire.frames import Phase
 from pytest_isolate.wire.frames import Refused
+from pytest_isolate.wire.frames import Report
+from pytest_isolate.wire.frames import Stop
+from pytest_isolate.wire.frames import Warned
 
 ERROR: Final = SandboxError("change directory", "no such directory", code=2)
 LIMIT: Final = MemoryLimit(100, 120)
 
-CONFINED: Final = Heard(Confined())
-REFUSED: Final = Heard(Refused(ERROR.to_json()))
-TOLD: Final = Heard(Phase("test_x", "call"))
-BYE: Final = Heard(Bye())
+CONFINED: Final = Confined()
+REFUSED: Final = Refused(ERROR.to_json())
+TOLD: Final = Phase("test_x", "call")
+STORY: Final[list[Happening]] = [
+    TOLD,
+    Report({}),
+    Warned({}, "runtest", "test_x", None),
+    Stop("exit", "", None),
+    Event("x", {}),
+]
+BYE: Final = Bye()
 OVERDUE: Final = Overdue(1.5)
 MEMORY_SEEN: Final = MemorySeen(LIMIT)
-RANG: Final = NotifierRang()
-SPENT: Final = NotifierSpent()
-DENIED: Final = MemoryDenied()
-PROCESS_ENDED: Final = ProcessEnded()
-DRAINED: Final = Drained()
-CANCELLED: Final = Cancelled()
-EVERY: Final[list[Happening]] = [
-    *(CONFINED, REFUSED, TOLD, BYE),
-    *(OVERDUE, MEMORY_SEEN, RANG, SPENT, DENIED, PROCESS_ENDED, DRAINED, CANCELLED),
-]
+RANG: Final = Sign.NOTIFIER_RANG
+SPENT: Final = Sign.NOTIFIER_SPENT
+DENIED: Final = Sign.MEMORY_DENIED
+PROCESS_ENDED: Final = Sign.PROCESS_ENDED
+DRAINED: Final = Sign.DRAINED
+CANCELLED: Final = Sign.CANCELLED
+EVERY: Final[list[Happening]] = [CONFINED, REFUSED, *STORY, BYE, OVERDUE, MEMORY_SEEN, *Sign]
 
 DELIVER = (Effect.DELIVER,)
 TIME_IS_OVER = (
@@ -72,7 +74,7 @@ ROWS: Final[list[Row]] = [
     (Stage.STARTING, DENIED, Stage.STARTING, (Effect.MUTE,)),
     (Stage.STARTING, PROCESS_ENDED, Stage.DRAINING, (Effect.DRAIN,)),
     (Stage.STARTING, CANCELLED, Stage.ENDED, GIVE_UP),
-    (Stage.RUNNING, TOLD, Stage.RUNNING, DELIVER),
+    *((Stage.RUNNING, told, Stage.RUNNING, DELIVER) for told in STORY),
     (Stage.RUNNING, BYE, Stage.LEAVING, ()),
     (Stage.RUNNING, OVERDUE, Stage.CONDEMNED, TIME_IS_OVER),
     (Stage.RUNNING, MEMORY_SEEN, Stage.CONDEMNED, TOO_MUCH_MEMORY),
@@ -93,7 +95,7 @@ ROWS: Final[list[Row]] = [
     (Stage.CONDEMNED, CANCELLED, Stage.ENDED, ABANDON),
     (Stage.DRAINING, CONFINED, Stage.DRAINING, DELIVER),
     (Stage.DRAINING, REFUSED, Stage.DRAINING, ()),
-    (Stage.DRAINING, TOLD, Stage.DRAINING, DELIVER),
+    *((Stage.DRAINING, told, Stage.DRAINING, DELIVER) for told in STORY),
     (Stage.DRAINING, BYE, Stage.DRAINING, ()),
     (Stage.DRAINING, DRAINED, Stage.ENDED, ()),
     (Stage.DRAINING, CANCELLED, Stage.ENDED, GIVE_UP),
@@ -122,9 +124,9 @@ def after(*happenings: Happening) -> Lifecycle:
 
 
 def test_everything_that_may_happen_is_tried_here() -> None:
-    kinds = dict.fromkeys(type(one) for one in EVERY)
+    frames = {frame for rows in protocol.TRANSITIONS.values() for frame in rows}
 
-    assert list(kinds) == list(get_args(Happening))
+    assert {type(one) for one in EVERY} == {*frames, Overdue, MemorySeen, Sign}
     assert len(ROWS) == sum(len(rows) for rows in TRANSITIONS.values())
     assert {effect for *_, effects in ROWS for effect in effects} == set(Effect)
 
