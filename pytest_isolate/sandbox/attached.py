@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dataclasses import field
 import enum
 from typing import TYPE_CHECKING
+from typing import Final
 from typing import final
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ class Kind(enum.StrEnum):
     def name_of(self, label: str) -> str:
         """Return the name of the descriptor of this kind with *label*."""
         return f"{self} {label}"
+
+
+#: What every test goes through is kept from the code of enumerations, which is Python's.
+_KINDS: Final = tuple(kind.value for kind in Kind)
 
 
 @final
@@ -54,19 +59,16 @@ class Attached:
     @classmethod
     def of(cls, named: Iterable[tuple[str, int]]) -> Attached:
         """Return what the *named* descriptors are."""
-        found: dict[Kind, dict[str, int]] = {kind: {} for kind in Kind}
-        joins: list[int] = []
+        found: dict[str, list[tuple[str, int]]] = {kind: [] for kind in _KINDS}
         for name, fd in named:
             kind, _, label = name.partition(" ")
-            if kind == Kind.JOIN:
-                joins.append(fd)
-            else:
-                found[Kind(kind)][label] = fd
+            found[kind].append((label, fd))
+        ((_, init),) = found["init"]
         return cls(
-            init=found[Kind.INIT][""],
-            joins=tuple(joins),
-            counters=found[Kind.COUNTER],
-            notifier=found[Kind.NOTIFIER],
-            upper=found[Kind.UPPER].get("", -1),
-            fresh=found[Kind.FRESH],
+            init=init,
+            joins=tuple(fd for _, fd in found["join"]),
+            counters=dict(found["counter"]),
+            notifier=dict(found["notifier"]),
+            upper=dict(found["upper"]).get("", -1),
+            fresh=dict(found["fresh"]),
         )

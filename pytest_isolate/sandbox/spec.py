@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import fields
 import enum
 from typing import TYPE_CHECKING
 from typing import Final
@@ -89,6 +90,17 @@ class Spec:
     project: tuple[str, ...] = ()  #: the code under test: copy on write where the root is
     surveyed: bool = False  #: what was written in it is looked at afterwards, see `changeset`
     scratch: tuple[str, ...] = ()  #: temporary directories: there, and empty if below a fresh one
+    #: Asked for with every test; anew it takes all that is above.
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Keep the hash."""
+        values = (getattr(self, one.name) for one in fields(self) if one.compare)
+        object.__setattr__(self, "_hash", hash(tuple(values)))
+
+    def __hash__(self) -> int:
+        """Return the hash of all fields."""
+        return self._hash
 
     @property
     def memory_cap(self) -> int | None:
@@ -98,22 +110,23 @@ class Spec:
     def to_json(self) -> dict[str, object]:
         """Return this specification as JSON values."""
         data = asdict(self)
+        del data["_hash"]
         data["root"] = {"kind": _KINDS[type(self.root)], **asdict(self.root)}
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Spec:
         """Return the specification that `to_json` wrote."""
-        fields = dict(data)
-        root = dict(cast("Mapping[str, str]", fields["root"]))
+        values = dict(data)
+        root = dict(cast("Mapping[str, str]", values["root"]))
         kind = root.pop("kind")
-        fields["root"] = next(c for c, k in _KINDS.items() if k == kind)(**root)
-        fields["limits"] = Limits(**cast("dict[str, int | None]", fields["limits"]))
-        fields["network"] = Network(cast("str", fields["network"]))
-        fields["user"] = User(cast("str", fields["user"]))
+        values["root"] = next(c for c, k in _KINDS.items() if k == kind)(**root)
+        values["limits"] = Limits(**cast("dict[str, int | None]", values["limits"]))
+        values["network"] = Network(cast("str", values["network"]))
+        values["user"] = User(cast("str", values["user"]))
         for name in ("writable", "imports", "project", "scratch"):
-            fields[name] = tuple(cast("list[str]", fields[name]))
-        return cls(**fields)  # type: ignore[arg-type]  # the fields were just typed one by one
+            values[name] = tuple(cast("list[str]", values[name]))
+        return cls(**values)  # type: ignore[arg-type]  # the fields were just typed one by one
 
 
 _KINDS: Final[dict[type[HostRoot | MinimalRoot | DirectoryRoot], str]] = {

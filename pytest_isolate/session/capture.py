@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
@@ -85,11 +87,20 @@ def _memory_file(name: str) -> Iterator[int]:
 
 def _last_words(stacks: int) -> LastWords:
     """Return how a test process is asked for its threads' stacks, in the file *stacks*."""
-    frame = sys._getframe()  # noqa: SLF001  # there is no other way to it
-    while frame.f_back is not None:
-        frame = frame.f_back
-    # The main thread comes last, down to this frame or to as many as faulthandler shows.
-    ends = (f" in {frame.f_code.co_name}\n".encode(errors="backslashreplace"), b"\n  ...\n")
+    ends = _ends(threading.get_ident())
     return LastWords(
         number=program.STACKS_SIGNAL, alone=program.STACK_SIGNAL, file=stacks, ends=ends
     )
+
+
+@cache
+def _ends(_thread: int) -> tuple[bytes, ...]:
+    """Return what stacks end with that are whole, of a fork of the calling thread.
+
+    It is the main thread there, and comes last, down to its outermost frame or to as many as
+    faulthandler shows.
+    """
+    frame = sys._getframe()  # noqa: SLF001  # there is no other way to it
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return f" in {frame.f_code.co_name}\n".encode(errors="backslashreplace"), b"\n  ...\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
-from dataclasses import replace
 from functools import cached_property
 from functools import partial
 import os
@@ -85,7 +84,7 @@ class Execution:
         chore, line = self.capture.chore, self._timeline
         # Nothing is prepared while it runs: until its process ends, every page that is written to
         # here is copied.
-        end = supervised.run(
+        return supervised.run(
             self.sandbox,
             self._entry,
             partial(
@@ -104,8 +103,6 @@ class Execution:
             live=self.gate.fd >= 0,
             last_words=self.capture.last_words,
         )
-        usage = replace(end.usage, memory_cap=self.sandbox.spec.memory_cap)
-        return replace(end, usage=usage)
 
     def remains(self) -> Remains:
         """Return what the process has left, when it is over."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_isolate.transfer.reports import When
 
 
-class State(enum.Enum):
+class State(enum.IntEnum):
     """What is the next that a test has to say."""
 
     OUTSIDE = enum.auto()  #: that it has entered its sandbox
@@ -27,7 +27,7 @@ class State(enum.Enum):
     COMPLETE = enum.auto()  #: nothing more
 
 
-class Step(enum.Enum):
+class Step(enum.IntEnum):
     """What it says."""
 
     ENTERED = enum.auto()  #: it is in its sandbox

@@ -38,6 +38,8 @@ from pytest_isolate.wire.frames import Stop
 from pytest_isolate.wire.frames import Warned
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
     from pytest_isolate.integrations.registry import Integrations
@@ -66,7 +68,7 @@ class Replay:
         log: bool,
         since: float,
         audience: Audience | None = None,
-        obstacles: Obstacles | None = None,
+        obstacles: Callable[[], Obstacles] = Obstacles,
     ) -> None:
         self.item = item
         self.threads: list[str] = []  #: that run on at the test's end
@@ -74,7 +76,7 @@ class Replay:
         self.warnings: list[dict[str, Any]] = []  #: the hook's arguments
         self._integrations = integrations
         self._audience = audience or Audience()
-        self._obstacles = obstacles or Obstacles()
+        self._obstacles = obstacles  # asked for by failures only
         self._showing = Showing(item, log=log, attended=self._audience.attended)
         self._books = Books(item)
         self._state = progress.State.OUTSIDE
@@ -158,7 +160,7 @@ class Replay:
             self._trouble = SandboxError(verdict.READING, f"a report is of {report.nodeid}")
             return
         if report.failed:
-            self._obstacles.tell(report)
+            self._obstacles().tell(report)
         self._sent.append(report)
         self._books.enter(notes, self._sent)
         if reports.is_main(report):
@@ -245,7 +247,7 @@ class Replay:
             extras = [*getattr(failed, "extras", ()), *extras]
             failed.extras = extras  # type: ignore[attr-defined]  # pytest-html's
         if failed.failed and not death.ours:
-            self._obstacles.tell(failed)
+            self._obstacles().tell(failed)
         self._showing.end(failed, when)
         return failed
 

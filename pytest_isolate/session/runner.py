@@ -230,7 +230,8 @@ class Runner:
                 self.sandboxes.acquire(spec) as sandbox,
                 self._executing(item, policy, sandbox) as execution,
             ):
-                replay = begin(audience=execution.audience, obstacles=self._obstacles(sandbox))
+                obstacles = partial(self._obstacles, sandbox)
+                replay = begin(audience=execution.audience, obstacles=obstacles)
                 # Before the fork, and not while the test runs: see `Execution.run`.
                 self.sandboxes.foresee(nextitem)
                 end = execution.run(replay.hear)

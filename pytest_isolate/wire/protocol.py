@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class State(enum.Enum):
+class State(enum.IntEnum):
     """Where the conversation stands."""
 
     FORKED = enum.auto()  #: the process exists and enters its sandbox

@@ -131,5 +131,6 @@ def _usage(
         wall_seconds=wall_seconds,
         cpu_seconds=last.cpu_seconds if evidence.cpu_seconds is None else evidence.cpu_seconds,
         memory_peak=within(sandbox.spec.limits.memory, peak),
+        memory_cap=sandbox.spec.memory_cap,
         processes=evidence.pids_peak,
     )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.outcome import MemoryLimit
 
 
-class Stage(enum.Enum):
+class Stage(enum.IntEnum):
     """How far the process has come."""
 
     STARTING = enum.auto()  #: it exists, and enters its sandbox
@@ -44,7 +44,7 @@ class Stage(enum.Enum):
     ENDED = enum.auto()
 
 
-class Sign(enum.Enum):
+class Sign(enum.IntEnum):
     """Something that happens, and has no more to tell."""
 
     NOTIFIER_RANG = enum.auto()  #: it has come to the memory cap that the kernel keeps
@@ -73,7 +73,7 @@ class MemorySeen:
 Happening: TypeAlias = Frame | Overdue | MemorySeen | Sign
 
 
-class Effect(enum.Enum):
+class Effect(enum.IntEnum):
     """Something to be done."""
 
     DELIVER = enum.auto()  #: hand the frame on

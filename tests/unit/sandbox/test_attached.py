@@ -22,5 +22,5 @@ def test_names_and_descriptors_are_read_as_they_were_written(attached: Attached)
 
 
 def test_a_kind_that_is_not_known_is_an_error() -> None:
-    with pytest.raises(ValueError, match="door"):
+    with pytest.raises(KeyError, match="door"):
         Attached.of([("init", 3), ("door /x", 4)])
