@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from contextlib import suppress
 from dataclasses import replace
 import enum
+import errno
 import os
 from typing import TYPE_CHECKING
 from typing import Final
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.supervise.snapshot import Large
     from pytest_isolate.sandbox.supervise.snapshot import ProcessInfo
 
+#: What a file of a removed group answers: by its name, and where it is open.
+_GROUP_IS_GONE: Final = frozenset({errno.ENOENT, errno.ENODEV})
 _KILL_SECONDS: Final = 0.3  #: how long the kernel may take to kill for memory that is asked for
 _DEATH_SECONDS: Final = 1.0  #: how long whom it kills may take to free the memory
 _MOST_STOPPED: Final = 16  #: processes that are asked what they copy
@@ -131,8 +134,17 @@ class PostMortem:
     def answer(self, notifier: OomNotifier) -> Answer:
         """Look into it that *notifier* rings, and let the kernel decide.
 
-        Without a need for last words the kernel decides at once.
+        Without a need for last words the kernel decides at once. A keeper that leaves removes the
+        group, and that rings, too: the process may not have heard of its end yet.
         """
+        try:
+            return self._look_into(notifier)
+        except OSError as error:
+            if error.errno not in _GROUP_IS_GONE:
+                raise
+            return Answer.ENOUGH
+
+    def _look_into(self, notifier: OomNotifier) -> Answer:
         if not notifier.is_real():
             return Answer.LISTEN
         if self._words is None:

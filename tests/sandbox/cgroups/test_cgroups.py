@@ -31,10 +31,13 @@ from pytest_isolate.sandbox.cgroups import delegation
 from pytest_isolate.sandbox.cgroups import open_cgroups
 from pytest_isolate.sandbox.cgroups import read_evidence
 from pytest_isolate.sandbox.cgroups import run_directories
+from pytest_isolate.sandbox.cgroups.oom_notifier import notifier_of
 from pytest_isolate.sandbox.errors import SandboxError
 from pytest_isolate.sandbox.features import CONTROLLERS
 from pytest_isolate.sandbox.features import Capabilities
 from pytest_isolate.sandbox.spec import Limits
+from pytest_isolate.sandbox.supervise.post_mortem import Answer
+from pytest_isolate.sandbox.supervise.post_mortem import PostMortem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,6 +216,25 @@ def test_each_controller_is_had_or_explained(cgroups: Cgroups) -> None:
         else:
             assert entry.why
             assert entry.fix
+
+
+@pytest.mark.needs("memory")
+def test_a_group_that_is_removed_rings_and_nothing_is_looked_into(cgroups: Cgroups) -> None:
+    cap = 64 * MIB
+    group = cgroups.create("gone", Limits(memory=cap))
+    group.arm(cap)
+    notifier = notifier_of({name: os.dup(fd) for name, fd in group.notifier_fds.items()}, cap)
+    assert notifier is not None
+    ringing = select.poll()
+    ringing.register(notifier.fd, notifier.mask)
+    group.close_fds()
+    group.remove()
+
+    # No process and no sandbox are asked: they may be gone as well.
+    nobody: Any = None
+    assert ringing.poll(PATIENCE * 1000)
+    assert PostMortem(nobody, nobody, None).answer(notifier) is Answer.ENOUGH
+    notifier.close()
 
 
 @pytest.mark.needs(*CONTROLLERS)
