@@ -17,6 +17,7 @@ from __future__ import annotations
 from abc import ABC
 from abc import abstractmethod
 from contextlib import suppress
+import errno
 import os
 import select
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ from pytest_isolate.sandbox.cgroups.oom_terms import unified_margin
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: What a file of a removed group answers: by its name, and where it is open.
+GROUP_IS_GONE: Final = frozenset({errno.ENOENT, errno.ENODEV})
 _TRIES: Final = 3
 _LONGEST: Final = 1 << 16
 
@@ -76,10 +79,10 @@ class OomNotifier(Protocol):
         """Be ready to ring once more, after it was let decide."""
 
     def usage(self) -> int:
-        """Return how much memory is in use now, in bytes."""
+        """Return how much memory is in use now, in bytes: none, if the group was removed."""
 
     def statistics(self) -> Mapping[str, int]:
-        """Return the memory in use now by the kernel's names for its kinds, in bytes."""
+        """Return the same by the kernel's names for its kinds."""
 
     def close(self) -> None:
         """Close the descriptors."""
@@ -112,6 +115,18 @@ class _Files(ABC):
         found = self.statistics()
         droppable = found.get("active_file", 0) + found.get("inactive_file", 0)
         return excess >= min(droppable, tolerance)
+
+    def look(self, name: str) -> str:
+        """Return what the file *name* says; nothing if the group, or the file, is not there.
+
+        A keeper that leaves removes the group of a process that may still be looked at.
+        """
+        try:
+            return self.read(name)
+        except OSError as error:
+            if error.errno not in GROUP_IS_GONE:
+                raise
+            return ""
 
     def read(self, name: str) -> str:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
@@ -212,13 +227,13 @@ class LegacyNotifier(_Files):
 
     def usage(self) -> int:
         """Return how much memory is in use."""
-        return int(self.read("memory.usage_in_bytes"))
+        return int(self.look("memory.usage_in_bytes") or 0)
 
     def statistics(self) -> Mapping[str, int]:
         """Return `memory.stat`; kernel memory is counted in a file of its own."""
-        found = parse_statistics(self.read("memory.stat"))
-        with suppress(FileNotFoundError):  # the kernel may not count it
-            found["kernel"] = int(self.read("memory.kmem.usage_in_bytes"))
+        found = parse_statistics(self.look("memory.stat"))
+        if kernel := self.look("memory.kmem.usage_in_bytes"):  # the kernel may not count it
+            found["kernel"] = int(kernel)
         return found
 
     @property
@@ -270,11 +285,11 @@ class UnifiedNotifier(_Files):
 
     def usage(self) -> int:
         """Return how much memory is in use."""
-        return int(self.read("memory.current"))
+        return int(self.look("memory.current") or 0)
 
     def statistics(self) -> Mapping[str, int]:
         """Return `memory.stat`."""
-        return parse_statistics(self.read("memory.stat"))
+        return parse_statistics(self.look("memory.stat"))
 
 
 def parse_statistics(text: str) -> dict[str, int]:

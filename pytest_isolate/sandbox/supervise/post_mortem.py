@@ -11,12 +11,12 @@ from contextlib import nullcontext
 from contextlib import suppress
 from dataclasses import replace
 import enum
-import errno
 import os
 from typing import TYPE_CHECKING
 from typing import Final
 from typing import final
 
+from pytest_isolate.sandbox.cgroups.oom_notifier import GROUP_IS_GONE
 from pytest_isolate.sandbox.linux import pidfds
 from pytest_isolate.sandbox.linux import process_tree
 from pytest_isolate.sandbox.supervise.copied_files import being_copied
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from pytest_isolate.sandbox.supervise.snapshot import Large
     from pytest_isolate.sandbox.supervise.snapshot import ProcessInfo
 
-#: What a file of a removed group answers: by its name, and where it is open.
-_GROUP_IS_GONE: Final = frozenset({errno.ENOENT, errno.ENODEV})
 _KILL_SECONDS: Final = 0.3  #: how long the kernel may take to kill for memory that is asked for
 _DEATH_SECONDS: Final = 1.0  #: how long whom it kills may take to free the memory
 _MOST_STOPPED: Final = 16  #: processes that are asked what they copy
@@ -140,7 +138,7 @@ class PostMortem:
         try:
             return self._look_into(notifier)
         except OSError as error:
-            if error.errno not in _GROUP_IS_GONE:
+            if error.errno not in GROUP_IS_GONE:
                 raise
             return Answer.ENOUGH
 

@@ -234,6 +234,7 @@ def test_a_group_that_is_removed_rings_and_nothing_is_looked_into(cgroups: Cgrou
     nobody: Any = None
     assert ringing.poll(PATIENCE * 1000)
     assert PostMortem(nobody, nobody, None).answer(notifier) is Answer.ENOUGH
+    assert (notifier.usage(), notifier.statistics()) == (0, {})
     notifier.close()
 
 
